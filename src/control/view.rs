@@ -1,0 +1,190 @@
+//! What can be seen from outside: plain values, gathered when somebody asks.
+
+use jiff::Timestamp;
+
+use crate::model::names::{GroupName, ListenerName, ServiceName};
+use crate::model::split::Split;
+use crate::routing::live::{GroupTotals, Health};
+
+/// A service and all that goes on in it.
+#[derive(Clone, Debug)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: ServiceName,
+    /// Version of the desired state at its last change.
+    pub version: u64,
+    /// Shares now.
+    pub split: Split,
+    /// Where a rollback goes.
+    pub stable_split: Split,
+    /// The group with the largest share.
+    pub live: GroupName,
+    /// The group that may come next.
+    pub candidate: Option<GroupName>,
+    /// Groups in the order of their names.
+    pub groups: Vec<GroupView>,
+    /// The file's split where it is kept back.
+    pub pending_file_split: Option<Split>,
+}
+
+/// A group and all that goes on in it.
+#[derive(Clone, Debug)]
+pub struct GroupView {
+    /// Its name.
+    pub name: GroupName,
+    /// Requests under way.
+    pub in_flight: u64,
+    /// Tunnels open.
+    pub tunnels: u64,
+    /// Its upstreams in the order of the file.
+    pub upstreams: Vec<UpstreamView>,
+    /// Figures of the last seconds.
+    pub window: Window,
+    /// Counts since the group exists.
+    pub totals: GroupTotals,
+}
+
+/// An upstream and what is known of it.
+#[derive(Clone, Debug)]
+pub struct UpstreamView {
+    /// As configured.
+    pub url: String,
+    /// The prober's verdict.
+    pub health: Health,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// The last probe.
+    pub last_check: Option<CheckView>,
+    /// Finished attempts by outcome, in the order of `Outcome::ALL`.
+    pub attempts: Vec<u64>,
+}
+
+/// The result of one probe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckView {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Whether the answer was as expected.
+    pub ok: bool,
+    /// HTTP status, where there was one.
+    pub status: Option<u16>,
+    /// How long it took.
+    pub ms: f64,
+    /// What was wrong, with address, status, Location and the first bytes of the body; empty when ok.
+    pub why: String,
+}
+
+/// Figures over the last `seconds`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Window {
+    /// Length; shorter after a start.
+    pub seconds: u64,
+    /// Requests answered.
+    pub requests: u64,
+    /// Failed attempts.
+    pub errors: u64,
+    /// Requests a second.
+    pub rps: f64,
+    /// Errors by requests, 0 to 1; 0 without requests.
+    pub error_rate: f64,
+    /// Mean duration in ms; none without requests.
+    pub mean_ms: Option<f64>,
+    /// Median in ms.
+    pub p50_ms: Option<f64>,
+    /// 95th percentile in ms.
+    pub p95_ms: Option<f64>,
+    /// 99th percentile in ms.
+    pub p99_ms: Option<f64>,
+}
+
+/// A listener and what goes on at it.
+#[derive(Clone, Debug)]
+pub struct ListenerView {
+    /// Its name.
+    pub name: ListenerName,
+    /// The address in use: `127.0.0.1:8080`, `unix:/run/x.sock`.
+    pub address: String,
+    /// Connections open.
+    pub connections: u64,
+}
+
+/// A line of the audit log. Lines are only ever added.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Sequence number, from 1, without gaps.
+    pub id: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who: name of a token, `local`, `file`, `pointsman` itself.
+    pub actor: String,
+    /// What: `switch`, `split`, `rollback`, `reload`, `health`, `start`, `stop`; with `.refused` behind it where it
+    /// was asked for and not done.
+    pub kind: String,
+    /// Which service, where it is about one.
+    pub service: Option<String>,
+    /// Details: an object, keys by kind (`before`, `after`, `reason`, `errors`…).
+    pub detail: serde_json::Value,
+}
+
+/// What a request would meet, and why.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The group that would get it; none: nobody can serve.
+    pub group: Option<GroupName>,
+    /// `rule`, `cohort`, `random`.
+    pub by: &'static str,
+    /// For people: `cookie pointsman is at 34.5678 %, green owns 25 to 100 %`.
+    pub why: String,
+    /// Position on the line of cohorts in per cent, where it has one.
+    pub position: Option<f64>,
+    /// The group by rule or cohort before health was looked at.
+    pub preferred: GroupName,
+}
+
+/// What a request to explain looks like.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// Header fields.
+    pub headers: http::HeaderMap,
+    /// Query string without the question mark.
+    pub query: Option<String>,
+    /// The client's address.
+    pub client: Option<std::net::IpAddr>,
+}
+
+/// One difference between the file and what is running.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drift {
+    /// Dotted path: `services.shop.split`.
+    pub what: String,
+    /// In the file.
+    pub file: String,
+    /// Running.
+    pub running: String,
+    /// Why they differ, for people: `changed at run time by ops at …`.
+    pub why: String,
+}
+
+/// The outcome of a reload that was accepted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReloadReport {
+    /// The version of the desired state after it.
+    pub version: u64,
+    /// Whether anything was changed.
+    pub changed: bool,
+    /// What was changed, for people: `services.shop: health changed`, `listeners.web: added`.
+    pub changes: Vec<String>,
+    /// Things that need a restart (`workers`, `state`, `admin`), kept as they were.
+    pub needs_restart: Vec<String>,
+}
+
+/// How the process as a whole is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Readiness {
+    /// Workers accept, the first health round is over.
+    pub ready: bool,
+    /// Why not, or what is degraded (store unwritable, last reload failed).
+    pub notes: Vec<String>,
+    /// Whether the last reload succeeded.
+    pub last_reload_ok: bool,
+}

@@ -1,0 +1,40 @@
+//! pointsman: a reverse proxy that moves traffic between versions of a service and proves that nobody was hurt.
+//!
+//! # Where to start reading
+//! [`proxy`]`::request` is the life of a request; [`control`]`::controller` is the life of a change. They meet in
+//! [`routing`].
+//!
+//! # The lexicon
+//! | word | means |
+//! |---|---|
+//! | Listener | a port that clients connect to |
+//! | Route | which requests go to which service |
+//! | Service | what users call; has two or more groups |
+//! | Group | a version of a service: blue, green, canary |
+//! | Upstream | one address of a group |
+//! | Split, Share | how a service's traffic is divided; one group's part of it |
+//! | Cohort | the clients whose ids fall into a group's range |
+//! | Live | the group with the largest share (also: the living counters of a group or upstream) |
+//! | Candidate | the group that may become live |
+//! | Stable split | where a rollback goes |
+//! | Switch, Shift, Rollback | everything to a group; one group's share; back to the stable split |
+//! | Claim | a request's count at its group, from choice to last byte |
+//! | Attempt, Outcome | one try at one upstream; how it ended |
+//! | Tunnel | a connection after its upgrade (WebSocket) |
+//! | Spec, Table, Snapshot | checked configuration; compiled for the data plane; the table as one request sees it |
+//! | Change, Event | a step of desired state; its line in the audit log |
+//!
+//! # The floors: imports only go down
+//! | floor | modules |
+//! |---|---|
+//! | 5 | `app` (composition) |
+//! | 4 | `cli`, `demo` |
+//! | 3 | `admin` |
+//! | 2 | `proxy`, `control`, which never import each other |
+//! | 1 | `config`, `routing`, `store`, `telemetry` |
+//! | 0 | `model` |
+
+pub mod config;
+pub mod control;
+pub mod model;
+pub mod routing;

@@ -1,0 +1,79 @@
+//! Cohorts: which part of a service's traffic an id belongs to.
+//!
+//! A client's cookie holds a random id, never a verdict. Its position is `keyed_hash(salt, id)` in parts per million;
+//! groups own contiguous ranges of positions in the fixed order of their names. So a growing share never moves anyone
+//! back, and a rollback moves everybody at once. The hash is keyed (SipHash-1-3, Aumasson and Bernstein 2012) so that
+//! a client cannot choose its position and sequential ids spread evenly.
+
+use std::fmt;
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
+use super::split::Share;
+
+/// The key of the cohort hash. Another salt, other users first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Salt(pub u128);
+
+impl fmt::Debug for Salt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Salt(…)")
+    }
+}
+
+/// A place on the line from 0 to 999 999 that the groups divide among themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(u32);
+
+/// Second key of a draw that must be independent of the first one.
+const AGAIN: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834;
+
+impl Position {
+    /// Where the client with `id` stands under `salt`.
+    #[must_use]
+    pub fn of(salt: Salt, id: &[u8]) -> Self {
+        Self(scale(hash(salt.0, id), Share::ALL.ppm()))
+    }
+
+    /// From a uniformly random number, for clients without an id.
+    #[must_use]
+    pub fn random(random: u64) -> Self {
+        Self(scale(random, Share::ALL.ppm()))
+    }
+
+    /// The same client's place among the groups that are left when its own cannot serve: a second, independent draw
+    /// on a line of the length `total` (the sum of their shares in ppm).
+    #[must_use]
+    pub fn among(self, salt: Salt, total: u32) -> Self {
+        Self(scale(hash(salt.0 ^ AGAIN, &self.0.to_le_bytes()), total))
+    }
+
+    /// In parts per million, 0 to 999 999.
+    #[must_use]
+    pub fn ppm(self) -> u32 {
+        self.0
+    }
+}
+
+fn hash(key: u128, bytes: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new_with_key(&key.to_le_bytes());
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+/// Maps a uniform 64-bit number to `0..limit` by multiplication (Lemire 2019): no division, bias below 2^-32.
+fn scale(uniform: u64, limit: u32) -> u32 {
+    ((u128::from(uniform) * u128::from(limit)) >> 64) as u32
+}
+
+/// The index of the group that owns `position`, where `shares` are the groups' shares in ppm in their fixed order.
+/// `None` when the position lies beyond their sum.
+#[must_use]
+pub fn owner(shares: impl IntoIterator<Item = u32>, position: Position) -> Option<usize> {
+    let mut end = 0;
+    shares.into_iter().position(|share| {
+        end += share;
+        position.0 < end
+    })
+}

@@ -1,0 +1,11 @@
+//! Floor 0: pure values and state machines.
+//!
+//! Owns what the words of the lexicon mean. Refuses to know sockets, clocks, threads and randomness: whatever of
+//! those a rule needs is an argument.
+
+pub mod cohort;
+pub mod histogram;
+pub mod matching;
+pub mod names;
+pub mod outcome;
+pub mod split;

@@ -1,0 +1,54 @@
+//! How one attempt at an upstream ended.
+
+/// What became of an attempt. Guards judge attempts, not what the client saw after retries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// An answer below 500 (for gRPC: a status that is not the server's fault).
+    Ok,
+    /// An answer of 500 or more (for gRPC: a status that is the server's fault).
+    ServerError,
+    /// No connection: refused, unreachable, name not found, TLS failed, or not in time.
+    ConnectFailed,
+    /// Connected, but no answer in time.
+    TimedOut,
+    /// Connected, and broken off before the answer was complete, or an answer that is not HTTP.
+    Broken,
+    /// The upstream refused it unprocessed (a dead pooled connection, HTTP/2 REFUSED_STREAM): nobody's failure.
+    Unprocessed,
+    /// The client went away first; not counted against anybody.
+    ClientGone,
+}
+
+impl Outcome {
+    /// All outcomes, in the order of their numbers.
+    pub const ALL: [Outcome; 7] = [
+        Outcome::Ok,
+        Outcome::ServerError,
+        Outcome::ConnectFailed,
+        Outcome::TimedOut,
+        Outcome::Broken,
+        Outcome::Unprocessed,
+        Outcome::ClientGone,
+    ];
+
+    /// The value of the metric label `outcome`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::ServerError => "server_error",
+            Outcome::ConnectFailed => "connect_failed",
+            Outcome::TimedOut => "timed_out",
+            Outcome::Broken => "broken",
+            Outcome::Unprocessed => "unprocessed",
+            Outcome::ClientGone => "client_gone",
+        }
+    }
+
+    /// Whether it counts as an error of the upstream.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        matches!(self, Outcome::ServerError | Outcome::ConnectFailed | Outcome::TimedOut | Outcome::Broken)
+    }
+}

@@ -1,0 +1,179 @@
+//! Shares and splits: how much of a service's traffic each group gets.
+//!
+//! A [`Split`] that exists sums to exactly 100 %. Shares are whole parts per million, so that equal means equal.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::names::GroupName;
+
+/// A part of a service's traffic in parts per million: 250 000 is 25 %.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Share(u32);
+
+/// Why a number is no share, or shares make no split.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SplitError {
+    /// Not within 0 and 100, or not a number.
+    #[error("a share is a percentage from 0 to 100, not {0}")]
+    OutOfRange(f64),
+    /// More than four decimals.
+    #[error("a share has at most 4 decimals, {0} has more")]
+    TooFine(f64),
+    /// The shares do not add up.
+    #[error("the shares sum to {0}, they must sum to 100")]
+    Sum(Percent),
+    /// A group that the service does not have.
+    #[error("there is no group {group:?}; the groups are {known}")]
+    UnknownGroup {
+        /// The name that was given.
+        group: String,
+        /// The names that would be right, separated by commas.
+        known: String,
+    },
+}
+
+/// A sum of shares for people: `99.9`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percent(u64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0 as f64 / 10_000.0)
+    }
+}
+
+impl Share {
+    /// No traffic.
+    pub const NONE: Share = Share(0);
+    /// All traffic.
+    pub const ALL: Share = Share(1_000_000);
+
+    /// A share from a percentage with up to four decimals.
+    ///
+    /// # Errors
+    /// [`SplitError::OutOfRange`] and [`SplitError::TooFine`].
+    pub fn from_percent(percent: f64) -> Result<Self, SplitError> {
+        if !(0.0..=100.0).contains(&percent) {
+            return Err(SplitError::OutOfRange(percent));
+        }
+        let ppm = (percent * 10_000.0).round();
+        if (percent * 10_000.0 - ppm).abs() > 1e-4 {
+            return Err(SplitError::TooFine(percent));
+        }
+        Ok(Self(ppm as u32))
+    }
+
+    /// In per cent, 0 to 100.
+    #[must_use]
+    pub fn percent(self) -> f64 {
+        f64::from(self.0) / 10_000.0
+    }
+
+    /// In parts per million, 0 to 1 000 000.
+    #[must_use]
+    pub fn ppm(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.percent())
+    }
+}
+
+/// Each group's share of a service; the shares sum to 100 %, and there is at least one group.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Split(BTreeMap<GroupName, Share>);
+
+impl fmt::Debug for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (group, share)) in self.0.iter().enumerate() {
+            write!(f, "{}{group} {share}", if i > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Split {
+    /// A split of the given shares; a group named twice keeps its last share.
+    ///
+    /// # Errors
+    /// [`SplitError::Sum`] when they do not sum to 100.
+    pub fn new(shares: impl IntoIterator<Item = (GroupName, Share)>) -> Result<Self, SplitError> {
+        let shares: BTreeMap<_, _> = shares.into_iter().collect();
+        let sum: u64 = shares.values().map(|s| u64::from(s.0)).sum();
+        if sum == u64::from(Share::ALL.0) { Ok(Self(shares)) } else { Err(SplitError::Sum(Percent(sum))) }
+    }
+
+    /// Everything to `group`, nothing to the other `groups`.
+    #[must_use]
+    pub fn all_to(group: &GroupName, groups: impl IntoIterator<Item = GroupName>) -> Self {
+        let mut shares: BTreeMap<_, _> = groups.into_iter().map(|g| (g, Share::NONE)).collect();
+        shares.insert(group.clone(), Share::ALL);
+        Self(shares)
+    }
+
+    /// `group` gets `share`; the others keep their proportions among themselves. Where all others had nothing, the
+    /// rest goes to `heir` (the group that was live before, or the first other one).
+    #[must_use]
+    pub fn with_share(&self, group: &GroupName, share: Share, heir: &GroupName) -> Self {
+        let rest = u64::from(Share::ALL.0 - share.0);
+        let others: u64 = self.0.iter().filter(|(g, _)| *g != group).map(|(_, s)| u64::from(s.0)).sum();
+        let mut shares = self.0.clone();
+        let mut given = 0;
+        for (name, old) in shares.iter_mut().filter(|(g, _)| *g != group) {
+            let new = if others == 0 { if name == heir { rest } else { 0 } } else { u64::from(old.0) * rest / others };
+            given += new;
+            *old = Share(new as u32);
+        }
+        // What rounding left over goes to the largest of the others.
+        if let Some((_, largest)) = shares.iter_mut().filter(|(g, _)| *g != group).max_by_key(|(_, s)| **s) {
+            largest.0 += (rest - given) as u32;
+            shares.insert(group.clone(), share);
+        } else {
+            shares.insert(group.clone(), Share::ALL);
+        }
+        Self(shares)
+    }
+
+    /// The share of `group`, nothing for one that is not named.
+    #[must_use]
+    pub fn share(&self, group: &GroupName) -> Share {
+        self.0.get(group.as_str()).copied().unwrap_or_default()
+    }
+
+    /// Groups and shares in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&GroupName, Share)> {
+        self.0.iter().map(|(g, s)| (g, *s))
+    }
+
+    /// The group with the largest share (of equals the first by name).
+    #[must_use]
+    pub fn live(&self) -> &GroupName {
+        let mut shares = self.0.iter();
+        let first = shares.next().expect("a split sums to 100, so it has a group");
+        shares.fold(first, |best, next| if next.1 > best.1 { next } else { best }).0
+    }
+
+    /// Whether one group has everything.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.0.values().any(|s| *s == Share::ALL)
+    }
+
+    /// Whether both send the same traffic to the same groups: groups without a share do not count.
+    #[must_use]
+    pub fn same_traffic(&self, other: &Self) -> bool {
+        let some =
+            |split: &Self| split.0.iter().filter(|(_, s)| s.0 > 0).map(|(g, s)| (g.clone(), *s)).collect::<Vec<_>>();
+        some(self) == some(other)
+    }
+}

@@ -1,0 +1,256 @@
+//! Live counters: what goes on at each group and upstream right now.
+//!
+//! They belong to the identity of a group (service and name) or an upstream (group and endpoint) and outlive tables.
+//! Each worker writes its own padded slot with plain loads and stores (a slot has one writer); the control plane
+//! sums the slots whenever somebody asks. Health is written by the prober only.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use super::claim::Slot;
+use crate::config::spec::Endpoint;
+use crate::model::histogram;
+use crate::model::outcome::Outcome;
+
+/// Keeps a value on memory lines of its own (128 bytes: adjacent-line prefetch counts as sharing).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Padded<T>(pub T);
+
+/// A counter with one writing thread.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds `n`. Only the slot's worker may call this.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the prober knows of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Health {
+    /// No verdict yet. Not healthy.
+    Unknown = 0,
+    /// It answers as expected.
+    Healthy = 1,
+    /// It does not.
+    Unhealthy = 2,
+}
+
+impl Health {
+    /// As in the API: `unknown`, `healthy`, `unhealthy`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Health::Unknown => "unknown",
+            Health::Healthy => "healthy",
+            Health::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// One worker's counts for an upstream.
+#[derive(Debug, Default)]
+pub struct UpstreamSlot {
+    /// Attempts under way.
+    pub in_flight: Slot,
+    /// Finished attempts by [`Outcome`].
+    pub attempts: [Count; Outcome::ALL.len()],
+}
+
+/// The living side of an upstream.
+#[derive(Debug)]
+pub struct UpstreamLive {
+    /// Its number, never given twice in a process: key of the workers' pools.
+    pub id: u64,
+    /// Its identity.
+    pub endpoint: Endpoint,
+    health: AtomicU8,
+    slots: Box<[Padded<UpstreamSlot>]>,
+}
+
+impl UpstreamLive {
+    /// A new one with unknown health and a slot for each worker.
+    #[must_use]
+    pub fn new(id: u64, endpoint: Endpoint, workers: usize) -> Self {
+        let slots = (0..workers).map(|_| Padded::default()).collect();
+        Self { id, endpoint, health: AtomicU8::new(Health::Unknown as u8), slots }
+    }
+
+    /// The prober's verdict.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        match self.health.load(Ordering::Acquire) {
+            1 => Health::Healthy,
+            2 => Health::Unhealthy,
+            _ => Health::Unknown,
+        }
+    }
+
+    /// Only the prober calls this.
+    pub fn set_health(&self, health: Health) {
+        self.health.store(health as u8, Ordering::Release);
+    }
+
+    /// The slot of one worker.
+    #[must_use]
+    pub fn slot(&self, worker: usize) -> &UpstreamSlot {
+        &self.slots[worker].0
+    }
+
+    /// Attempts under way, over all workers.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.slots.iter().map(|s| s.0.in_flight.count()).sum()
+    }
+
+    /// Finished attempts with this outcome, over all workers.
+    #[must_use]
+    pub fn attempts(&self, outcome: Outcome) -> u64 {
+        self.slots.iter().map(|s| s.0.attempts[outcome as usize].get()).sum()
+    }
+}
+
+/// How many status codes are counted one by one: 100 to 599.
+const CODES: usize = 500;
+
+/// One worker's counts for a group.
+#[derive(Debug)]
+pub struct GroupSlot {
+    /// Requests under way, from the choice of the group to the last byte of the answer.
+    pub in_flight: Slot,
+    /// Tunnels open.
+    pub tunnels: Slot,
+    /// Retries that were sent because an attempt at this group failed.
+    pub retries: Count,
+    codes: Box<[Count]>,
+    durations: Box<[Count]>,
+    micros: Count,
+    failures: Count,
+}
+
+impl Default for GroupSlot {
+    fn default() -> Self {
+        let counts = |n| (0..n).map(|_| Count::default()).collect();
+        Self {
+            in_flight: Slot::default(),
+            tunnels: Slot::default(),
+            retries: Count::default(),
+            codes: counts(CODES),
+            durations: counts(histogram::BUCKETS),
+            micros: Count::default(),
+            failures: Count::default(),
+        }
+    }
+}
+
+impl GroupSlot {
+    /// Counts a request that was answered with `code` after `micros` (to the response's head).
+    pub fn answered(&self, code: u16, micros: u64) {
+        self.codes[usize::from(code.clamp(100, 599) - 100)].add(1);
+        self.durations[histogram::bucket(micros)].add(1);
+        self.micros.add(micros);
+    }
+
+    /// Counts a finished attempt for the window of figures.
+    pub fn attempted(&self, outcome: Outcome) {
+        if outcome.is_failure() {
+            self.failures.add(1);
+        }
+    }
+}
+
+/// A group's counts summed over all workers, since the group exists.
+#[derive(Clone, Debug, Default)]
+pub struct GroupTotals {
+    /// Answered requests by status code, only those that occurred.
+    pub codes: Vec<(u16, u64)>,
+    /// Durations to the response's head by bucket of [`histogram`].
+    pub durations: Vec<u64>,
+    /// Sum of those durations in microseconds.
+    pub micros: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Retries caused.
+    pub retries: u64,
+}
+
+/// The living side of a group.
+#[derive(Debug)]
+pub struct GroupLive {
+    slots: Box<[Padded<GroupSlot>]>,
+}
+
+impl GroupLive {
+    /// A new one with a slot for each worker.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self { slots: (0..workers).map(|_| Padded::default()).collect() }
+    }
+
+    /// The slot of one worker.
+    #[must_use]
+    pub fn slot(&self, worker: usize) -> &GroupSlot {
+        &self.slots[worker].0
+    }
+
+    /// Requests under way, over all workers. After a publication that took the group's share away, 0 means that no
+    /// further request will reach it (see [`super::claim`]).
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.slots.iter().map(|s| s.0.in_flight.count()).sum()
+    }
+
+    /// Tunnels open, over all workers.
+    #[must_use]
+    pub fn tunnels(&self) -> u64 {
+        self.slots.iter().map(|s| s.0.tunnels.count()).sum()
+    }
+
+    /// Everything counted so far, over all workers.
+    #[must_use]
+    pub fn totals(&self) -> GroupTotals {
+        let sum = |of: &dyn Fn(&GroupSlot) -> u64| self.slots.iter().map(|s| of(&s.0)).sum::<u64>();
+        GroupTotals {
+            codes: (0..CODES).map(|i| (i as u16 + 100, sum(&|s| s.codes[i].get()))).filter(|(_, n)| *n > 0).collect(),
+            durations: (0..histogram::BUCKETS).map(|i| sum(&|s| s.durations[i].get())).collect(),
+            micros: sum(&|s| s.micros.get()),
+            failures: sum(&|s| s.failures.get()),
+            retries: sum(&|s| s.retries.get()),
+        }
+    }
+}
+
+/// The living side of a listener: connections open, by worker.
+#[derive(Debug)]
+pub struct ListenerLive {
+    slots: Box<[Padded<Slot>]>,
+}
+
+impl ListenerLive {
+    /// A new one with a slot for each worker.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self { slots: (0..workers).map(|_| Padded::default()).collect() }
+    }
+
+    /// The slot of one worker.
+    #[must_use]
+    pub fn slot(&self, worker: usize) -> &Slot {
+        &self.slots[worker].0
+    }
+
+    /// Connections open, over all workers.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.slots.iter().map(|s| s.0.count()).sum()
+    }
+}
