@@ -37,4 +37,6 @@
 pub mod config;
 pub mod control;
 pub mod model;
+pub mod proxy;
 pub mod routing;
+pub mod telemetry;

@@ -119,6 +119,44 @@ impl UpstreamLive {
     }
 }
 
+/// Tokens for retries: each request brings a fraction of one, each retry takes a whole one. Counted in millionths.
+/// One writer, like [`Count`].
+#[derive(Debug)]
+pub struct RetryTokens(AtomicU64);
+
+/// A few retries are always allowed: the tokens are filled up to this now and then.
+const RESERVE: u64 = 10_000_000;
+/// Tokens do not pile up beyond this.
+const MOST: u64 = 100_000_000;
+
+impl Default for RetryTokens {
+    fn default() -> Self {
+        Self(AtomicU64::new(RESERVE))
+    }
+}
+
+impl RetryTokens {
+    /// A request brings `ppm` millionths of a token.
+    pub fn deposit(&self, ppm: u32) {
+        let tokens = self.0.load(Ordering::Relaxed) + u64::from(ppm);
+        self.0.store(tokens.min(MOST), Ordering::Relaxed);
+    }
+
+    /// Takes a token for a retry; `false` when there is none.
+    #[must_use]
+    pub fn withdraw(&self) -> bool {
+        let Some(left) = self.0.load(Ordering::Relaxed).checked_sub(1_000_000) else { return false };
+        self.0.store(left, Ordering::Relaxed);
+        true
+    }
+
+    /// Fills up the reserve; the worker does so every few seconds.
+    pub fn refill(&self) {
+        let tokens = self.0.load(Ordering::Relaxed);
+        self.0.store(tokens.max(RESERVE), Ordering::Relaxed);
+    }
+}
+
 /// How many status codes are counted one by one: 100 to 599.
 const CODES: usize = 500;
 
@@ -127,10 +165,14 @@ const CODES: usize = 500;
 pub struct GroupSlot {
     /// Requests under way, from the choice of the group to the last byte of the answer.
     pub in_flight: Slot,
+    /// Requests that were balanced in turn so far.
+    pub turns: Count,
     /// Tunnels open.
     pub tunnels: Slot,
     /// Retries that were sent because an attempt at this group failed.
     pub retries: Count,
+    /// What retries are paid with.
+    pub retry_tokens: RetryTokens,
     codes: Box<[Count]>,
     durations: Box<[Count]>,
     micros: Count,
@@ -142,8 +184,10 @@ impl Default for GroupSlot {
         let counts = |n| (0..n).map(|_| Count::default()).collect();
         Self {
             in_flight: Slot::default(),
+            turns: Count::default(),
             tunnels: Slot::default(),
             retries: Count::default(),
+            retry_tokens: RetryTokens::default(),
             codes: counts(CODES),
             durations: counts(histogram::BUCKETS),
             micros: Count::default(),

@@ -261,10 +261,10 @@ impl Routes {
         Self(routes)
     }
 
-    /// The most specific route that fits.
+    /// The most specific route that fits, and its index in [`Routes::all`].
     #[must_use]
-    pub fn find(&self, target: &Target<'_>) -> Option<&Route> {
-        self.0.iter().find(|route| fits(&route.matches, target))
+    pub fn find(&self, target: &Target<'_>) -> Option<(usize, &Route)> {
+        self.0.iter().enumerate().find(|(_, route)| fits(&route.matches, target))
     }
 
     /// All routes, the most specific first.
@@ -347,7 +347,7 @@ mod tests {
             route(Some("a.example.com"), "/api/v1", &[Method::POST]),
         ]);
         let find = |host, path, method: &Method| {
-            let found = routes.find(&Target { host, path, method, listener: None }).unwrap();
+            let (_, found) = routes.find(&Target { host, path, method, listener: None }).unwrap();
             (found.matches.host.clone().unwrap_or_default(), found.matches.path.clone(), found.matches.methods.len())
         };
         for (host, path, method, expected) in [

@@ -1,0 +1,129 @@
+//! What makes a client come back to the same group: reads its id, makes a new one, sets the cookie.
+//!
+//! The id is random and says nothing; the group is computed from it on every request.
+
+use std::net::IpAddr;
+
+use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE};
+use http::{HeaderMap, HeaderValue};
+
+use crate::config::spec::Affinity;
+use crate::model::cohort::Position;
+use crate::model::matching::cookies;
+use crate::routing::table::Service;
+
+/// Hexadecimal digits of an id: 64 random bits.
+const ID_LENGTH: usize = 16;
+/// How long a browser keeps the cookie, in seconds: 30 days.
+const MAX_AGE: u32 = 30 * 24 * 3600;
+
+/// Where a client stands, and the id to give it where it had none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) position: Position,
+    /// A fresh id for the cookie.
+    pub(super) assigned: Option<u64>,
+}
+
+/// Finds the client's place on the service's line of cohorts.
+pub(super) fn place(service: &Service, headers: &HeaderMap, client: Option<IpAddr>) -> Place {
+    let known = |id: &[u8]| Place { position: Position::of(service.salt, id), assigned: None };
+    let drawn = || Place { position: Position::random(fastrand::u64(..)), assigned: None };
+    match &service.affinity {
+        Affinity::Cookie { name, always } => match cookies(headers, name).find(|id| is_id(id)) {
+            Some(id) => known(id.as_bytes()),
+            None if *always || service.is_divided() => assigned(service),
+            None => drawn(),
+        },
+        Affinity::Header(name) => headers.get(name).map_or_else(drawn, |id| known(id.as_bytes())),
+        Affinity::ClientIp => match client {
+            Some(IpAddr::V4(ip)) => known(&ip.octets()),
+            Some(IpAddr::V6(ip)) => known(&ip.octets()),
+            None => drawn(),
+        },
+        Affinity::None => drawn(),
+    }
+}
+
+fn assigned(service: &Service) -> Place {
+    let id = fastrand::u64(..);
+    Place { position: Position::of(service.salt, text(id).as_bytes()), assigned: Some(id) }
+}
+
+fn text(id: u64) -> String {
+    format!("{id:016x}")
+}
+
+/// An id that we made, or could have made; anything else is assigned anew.
+fn is_id(id: &str) -> bool {
+    id.len() == ID_LENGTH && id.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
+}
+
+/// Gives the client its new id, unless the response says that a shared cache may keep it.
+pub(super) fn set_cookie(response: &mut HeaderMap, name: &str, id: u64, secure: bool) {
+    if may_be_shared(response) {
+        return;
+    }
+    let secure = if secure { "; Secure" } else { "" };
+    let cookie = format!("{name}={}; Path=/; Max-Age={MAX_AGE}; HttpOnly; SameSite=Lax{secure}", text(id));
+    if let Ok(value) = HeaderValue::try_from(cookie) {
+        response.append(SET_COOKIE, value);
+    }
+}
+
+/// Whether a shared cache may keep the response (RFC 9111, section 3): it says public, s-maxage, a max-age above 0 or
+/// Expires, and neither private nor no-store.
+fn may_be_shared(response: &HeaderMap) -> bool {
+    let mut keeps = response.contains_key(EXPIRES);
+    for line in response.get_all(CACHE_CONTROL) {
+        let Ok(line) = line.to_str() else { continue };
+        for directive in line.split(',') {
+            let (name, value) = directive.trim().split_once('=').unwrap_or((directive.trim(), ""));
+            match name.to_ascii_lowercase().as_str() {
+                "private" | "no-store" => return false,
+                "public" | "s-maxage" => keeps = true,
+                "max-age" => keeps |= value.trim_matches('"').parse::<u64>().is_ok_and(|age| age > 0),
+                _ => {}
+            }
+        }
+    }
+    keeps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cookie_is_set_on_what_a_shared_cache_may_keep() {
+        for (cache_control, expires, expected) in [
+            (None, false, true),
+            (Some("public"), false, false),
+            (Some("max-age=60"), false, false),
+            (Some("max-age=0"), false, true),
+            (Some("s-maxage=10, private"), false, true),
+            (Some("Public, No-Store"), false, true),
+            (None, true, false),
+            (Some("private"), true, true),
+            (Some("no-cache"), false, true),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = cache_control {
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static(value));
+            }
+            if expires {
+                headers.insert(EXPIRES, HeaderValue::from_static("Thu, 01 Dec 2044 16:00:00 GMT"));
+            }
+            set_cookie(&mut headers, "pointsman", 7, true);
+            assert_eq!(headers.contains_key(SET_COOKIE), expected, "{cache_control:?} {expires}");
+        }
+    }
+
+    #[test]
+    fn only_what_could_be_ours_is_an_id() {
+        assert!(is_id("0123456789abcdef"));
+        for id in ["", "0123456789ABCDEF", "0123456789abcde", "0123456789abcdefg", "green", "0123456789abcde\u{e9}"] {
+            assert!(!is_id(id), "{id}");
+        }
+    }
+}

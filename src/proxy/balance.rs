@@ -1,0 +1,102 @@
+//! Chooses an upstream within a group.
+//!
+//! By health first: the healthy ones; where fewer than a fifth are healthy, all of them (a panic threshold as in
+//! Envoy: the few would drown); where none is and some are unknown, those. Then by the service's way of balancing.
+
+use smallvec::SmallVec;
+
+use super::affinity::Place;
+use crate::config::spec::Balance;
+use crate::routing::live::{GroupSlot, Health};
+use crate::routing::table::{Group, Upstream};
+
+/// Below this part of healthy upstreams (one in …) all are used.
+const PANIC: usize = 5;
+
+/// Indices of upstreams; a group has a few.
+type Indices = SmallVec<[usize; 8]>;
+
+/// The upstream for a request, none of `tried`; none when all have been tried.
+pub(super) fn upstream(
+    group: &Group,
+    balance: Balance,
+    place: Place,
+    slot: &GroupSlot,
+    worker: usize,
+    tried: &[usize],
+) -> Option<usize> {
+    // One upstream, the usual case: no choice to make. That it is unhealthy was found out when choosing the group.
+    if let ([_], []) = (&group.upstreams[..], tried) {
+        return Some(0);
+    }
+    let mut eligible = eligible(group);
+    eligible.retain(|i| !tried.contains(i));
+    match (&eligible[..], balance) {
+        ([], _) => None,
+        ([only], _) => Some(*only),
+        (some, Balance::LeastRequests) => Some(least_requests(group, some, worker)),
+        (some, Balance::RoundRobin) => Some(in_turn(group, some, slot)),
+        (some, Balance::Hash) => Some(by_hash(group, some, place)),
+    }
+}
+
+fn eligible(group: &Group) -> Indices {
+    let with = |wanted: Health| -> Indices {
+        group.upstreams.iter().enumerate().filter(|(_, u)| u.live.health() == wanted).map(|(i, _)| i).collect()
+    };
+    let healthy = with(Health::Healthy);
+    if healthy.len() * PANIC >= group.upstreams.len() && !healthy.is_empty() {
+        return healthy;
+    }
+    let unknown = with(Health::Unknown);
+    if healthy.is_empty() && !unknown.is_empty() { unknown } else { (0..group.upstreams.len()).collect() }
+}
+
+/// Two drawn by weight, of which the one with fewer attempts of this worker in flight, by weight ("power of two
+/// choices", Mitzenmacher 2001). Only this worker's own counts: no other worker's memory is touched.
+fn least_requests(group: &Group, among: &[usize], worker: usize) -> usize {
+    let load = |i: usize| {
+        let upstream = &group.upstreams[i];
+        (upstream.live.slot(worker).in_flight.count() + 1) as f64 / f64::from(upstream.weight)
+    };
+    let (a, b) = (drawn(group, among), drawn(group, among));
+    if load(b) < load(a) { b } else { a }
+}
+
+fn drawn(group: &Group, among: &[usize]) -> usize {
+    let total: u64 = among.iter().map(|&i| weight(&group.upstreams[i])).sum();
+    at(group, among, fastrand::u64(..total))
+}
+
+fn in_turn(group: &Group, among: &[usize], slot: &GroupSlot) -> usize {
+    slot.turns.add(1);
+    let total: u64 = among.iter().map(|&i| weight(&group.upstreams[i])).sum();
+    at(group, among, slot.turns.get() % total)
+}
+
+/// The upstream that owns `ticket` when each of `among` has as many tickets as its weight.
+fn at(group: &Group, among: &[usize], ticket: u64) -> usize {
+    let mut end = 0;
+    let owner = among.iter().find(|&&i| {
+        end += weight(&group.upstreams[i]);
+        ticket < end
+    });
+    *owner.unwrap_or(&among[0])
+}
+
+fn weight(upstream: &Upstream) -> u64 {
+    u64::from(upstream.weight)
+}
+
+/// Rendezvous hashing with weights (Schindelhauer and Schomaker 2005): the largest of `-weight / ln(hash)`; a lost
+/// upstream moves only its own clients.
+fn by_hash(group: &Group, among: &[usize], place: Place) -> usize {
+    let score = |i: usize| {
+        let upstream = &group.upstreams[i];
+        let key = crate::model::cohort::Salt(u128::from(place.position.ppm()) + 1);
+        let drawn = crate::model::cohort::Position::of(key, upstream.live.endpoint.url.as_bytes()).ppm();
+        let uniform = (f64::from(drawn) + 0.5) / 1e6;
+        -f64::from(upstream.weight) / uniform.ln()
+    };
+    among.iter().copied().max_by(|&a, &b| score(a).total_cmp(&score(b))).unwrap_or(among[0])
+}

@@ -1,0 +1,106 @@
+//! Everything that can go wrong with a request, and what the client is told: one table, no `_` arm.
+//!
+//! The error types are those of RFC 9209, section 2.3. gRPC statuses follow the mapping of HTTP codes in the gRPC
+//! documentation ("HTTP to gRPC Status Code Mapping").
+
+use http::StatusCode;
+
+use crate::model::outcome::Outcome;
+
+/// Why the proxy itself answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ProxyError {
+    #[error("malformed request: {0}")]
+    Malformed(&'static str),
+    #[error("not allowed from this address")]
+    NotAllowed,
+    #[error("no_route: no route matches this host and path")]
+    NoRoute,
+    #[error("the request's body did not arrive in time")]
+    SlowRequest,
+    #[error("the request's body broke off")]
+    RequestAborted,
+    #[error("no healthy upstream")]
+    NoHealthyUpstream,
+    #[error("no group to validate: the service has no candidate, or it is not healthy")]
+    NoCandidate,
+    #[error("the upstream refused the connection")]
+    ConnectionRefused,
+    #[error("the upstream cannot be reached")]
+    Unreachable,
+    #[error("the upstream's name cannot be resolved")]
+    NameNotFound,
+    #[error("no connection to the upstream in time")]
+    ConnectTimedOut,
+    #[error("TLS to the upstream failed")]
+    TlsFailed,
+    #[error("the upstream's certificate is not accepted")]
+    TlsCertificate,
+    #[error("the upstream closed the connection before it answered")]
+    ConnectionTerminated,
+    #[error("the upstream refused the request unprocessed")]
+    Refused,
+    #[error("the upstream's answer is not valid HTTP")]
+    ProtocolError,
+    #[error("no answer from the upstream in time")]
+    ResponseTimedOut,
+    #[error("the upstream switched protocols without being asked")]
+    UnexpectedUpgrade,
+}
+
+/// What the client is told.
+pub(super) struct Told {
+    pub(super) status: StatusCode,
+    /// `error` parameter of `Proxy-Status`.
+    pub(super) token: &'static str,
+    /// For gRPC requests.
+    pub(super) grpc_status: u8,
+}
+
+impl ProxyError {
+    /// What the client is told.
+    pub(super) fn told(self) -> Told {
+        use StatusCode as S;
+        let (status, token, grpc_status) = match self {
+            Self::Malformed(_) => (S::BAD_REQUEST, "http_request_error", 13),
+            Self::NotAllowed => (S::FORBIDDEN, "http_request_denied", 7),
+            Self::NoRoute => (S::NOT_FOUND, "destination_not_found", 12),
+            Self::SlowRequest => (S::REQUEST_TIMEOUT, "http_request_error", 4),
+            Self::RequestAborted => (S::BAD_REQUEST, "http_request_error", 1),
+            Self::NoHealthyUpstream | Self::NoCandidate => (S::SERVICE_UNAVAILABLE, "destination_unavailable", 14),
+            Self::ConnectionRefused => (S::BAD_GATEWAY, "connection_refused", 14),
+            Self::Unreachable => (S::BAD_GATEWAY, "destination_ip_unroutable", 14),
+            Self::NameNotFound => (S::BAD_GATEWAY, "dns_error", 14),
+            Self::ConnectTimedOut => (S::GATEWAY_TIMEOUT, "connection_timeout", 14),
+            Self::TlsFailed => (S::BAD_GATEWAY, "tls_protocol_error", 14),
+            Self::TlsCertificate => (S::BAD_GATEWAY, "tls_certificate_error", 14),
+            Self::ConnectionTerminated | Self::Refused => (S::BAD_GATEWAY, "connection_terminated", 14),
+            Self::ProtocolError => (S::BAD_GATEWAY, "http_protocol_error", 13),
+            Self::ResponseTimedOut => (S::GATEWAY_TIMEOUT, "http_response_timeout", 4),
+            Self::UnexpectedUpgrade => (S::BAD_GATEWAY, "http_upgrade_failed", 13),
+        };
+        Told { status, token, grpc_status }
+    }
+
+    /// How the attempt ended, for an error that ended one: whose fault it was.
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Self::ConnectionRefused
+            | Self::Unreachable
+            | Self::NameNotFound
+            | Self::ConnectTimedOut
+            | Self::TlsFailed
+            | Self::TlsCertificate => Outcome::ConnectFailed,
+            Self::ResponseTimedOut => Outcome::TimedOut,
+            Self::ConnectionTerminated | Self::ProtocolError | Self::UnexpectedUpgrade => Outcome::Broken,
+            Self::Refused => Outcome::Unprocessed,
+            Self::Malformed(_)
+            | Self::NotAllowed
+            | Self::NoRoute
+            | Self::SlowRequest
+            | Self::RequestAborted
+            | Self::NoHealthyUpstream
+            | Self::NoCandidate => Outcome::ClientGone,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! A request under way: what it holds and what is written down about it, from the choice of its group to the last
+//! byte of its answer.
+//!
+//! Whatever way a request ends (answered, failed, its client gone), dropping its [`Exchange`] gives back what it held
+//! and counts what happened.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::choose::Claim;
+use super::connection::Client;
+use super::worker::Worker;
+use crate::config::spec::SendsTo;
+use crate::model::outcome::Outcome;
+use crate::routing::live::UpstreamLive;
+use crate::routing::publish::Snapshot;
+use crate::telemetry::access_log::Record;
+
+/// The code that is counted for a request whose client left before the answer's head (nginx's 499).
+const CLIENT_GONE: u16 = 499;
+
+/// A request under way at a group.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) worker: Rc<Worker>,
+    pub(super) claim: Claim,
+    bound: Bound,
+    started: Instant,
+    attempt: Option<Attempt>,
+    answered: Option<u16>,
+    pub(super) record: Option<Box<Record>>,
+}
+
+/// Whether a request must stay at its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bound {
+    No,
+    /// It validates this group; an answer of another one would prove nothing.
+    ToGroup,
+}
+
+/// One try at one upstream; ends as "client gone" unless somebody says otherwise.
+#[derive(Debug)]
+struct Attempt {
+    snapshot: Snapshot,
+    service: usize,
+    group: usize,
+    upstream: usize,
+}
+
+impl Exchange {
+    pub(super) fn new(client: &Client, claim: Claim, started: Instant, record: Option<Box<Record>>) -> Self {
+        let budget = claim.service().retries.budget.ppm();
+        claim.slot().retry_tokens.deposit(budget);
+        let bound = if client.listener.sends_to == SendsTo::Candidate { Bound::ToGroup } else { Bound::No };
+        Self { worker: Rc::clone(&client.worker), claim, bound, started, attempt: None, answered: None, record }
+    }
+
+    /// Whether another group may stand in: the service says so, and nobody asked for this very group.
+    pub(super) fn may_change_group(&self) -> bool {
+        self.claim.service().retries.across_groups && self.bound == Bound::No
+    }
+
+    /// An attempt at the upstream with this index begins.
+    pub(super) fn begin_attempt(&mut self, upstream: usize) {
+        let Claim { snapshot, service, group, .. } = &self.claim;
+        let attempt = Attempt { snapshot: Rc::clone(snapshot), service: *service, group: *group, upstream };
+        attempt.live().slot(self.worker.index).in_flight.enter();
+        if let Some(record) = &mut self.record {
+            record.upstream = Some(attempt.live().endpoint.url.clone());
+            record.attempts += 1;
+        }
+        self.attempt = Some(attempt);
+    }
+
+    /// The attempt under way has ended; nothing when none is.
+    pub(super) fn finish_attempt(&mut self, outcome: Outcome) {
+        let Some(attempt) = self.attempt.take() else { return };
+        let slot = attempt.live().slot(self.worker.index);
+        slot.in_flight.leave();
+        slot.attempts[outcome as usize].add(1);
+        let group = &attempt.snapshot.services[attempt.service].groups[attempt.group];
+        group.live.slot(self.worker.index).attempted(outcome);
+    }
+
+    /// The head of the answer is on its way to the client.
+    pub(super) fn answer(&mut self, status: u16) {
+        let micros = self.started.elapsed().as_micros() as u64;
+        self.claim.slot().answered(status, micros);
+        self.answered = Some(status);
+    }
+
+    /// The proxy answers itself, because of this error.
+    pub(super) fn refuse(mut self, status: u16, error: &'static str) {
+        if let Some(record) = &mut self.record {
+            record.error = Some(error);
+        }
+        self.answer(status);
+    }
+
+    /// The request has become a tunnel, and is counted as one until this is dropped.
+    pub(super) fn become_tunnel(&mut self) {
+        self.finish_attempt(Outcome::Ok);
+        self.claim.hold_as_tunnel();
+    }
+
+    fn write_record(&mut self) {
+        let (Some(mut record), Some(log)) = (self.record.take(), &self.worker.access_log) else { return };
+        record.status = self.answered.unwrap_or(CLIENT_GONE);
+        record.service = Some(self.claim.service().name.clone());
+        record.group = Some(self.claim.group().name.clone());
+        record.ms = self.started.elapsed().as_secs_f64() * 1e3;
+        log.write(record);
+    }
+}
+
+impl Attempt {
+    fn live(&self) -> &UpstreamLive {
+        &self.snapshot.services[self.service].groups[self.group].upstreams[self.upstream].live
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.finish_attempt(Outcome::ClientGone);
+        if self.answered.is_none() {
+            self.answer(CLIENT_GONE);
+        }
+        self.write_record();
+    }
+}

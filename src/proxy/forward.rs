@@ -1,0 +1,106 @@
+//! Sends a request to upstreams until one answers: the loop of attempts.
+//!
+//! Each attempt is recorded with its group; what may be repeated, and where, is decided in [`super::retry`].
+
+use http::Response;
+use hyper::body::Incoming;
+use smallvec::SmallVec;
+
+use super::affinity::Place;
+use super::balance;
+use super::choose;
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::outgoing::Outgoing;
+use super::pool::Lease;
+use super::retry::{self, Again, Reached};
+use super::send;
+
+/// An upstream's answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    pub(super) lease: Lease,
+}
+
+/// Why an attempt failed, and how far it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failed {
+    pub(super) error: ProxyError,
+    pub(super) reached: Reached,
+}
+
+impl Failed {
+    /// Before anything was written.
+    pub(super) fn unsent(error: ProxyError) -> Self {
+        Self { error, reached: Reached::Nothing }
+    }
+}
+
+/// What has been tried for a request.
+#[derive(Debug, Default)]
+struct Tried {
+    /// Upstreams of the present group, by index.
+    upstreams: SmallVec<[usize; 4]>,
+    /// Groups before the present one, by index.
+    groups: SmallVec<[usize; 4]>,
+}
+
+/// Sends the request to the claimed group, and where that is allowed again or elsewhere, until an upstream answers.
+pub(super) async fn forward(
+    exchange: &mut Exchange,
+    outgoing: &mut Outgoing,
+    place: Place,
+) -> Result<Answer, ProxyError> {
+    let mut tried = Tried::default();
+    let mut connection = send::Use::Pooled;
+    let mut upstream = next_upstream(exchange, place, &tried).ok_or(ProxyError::NoHealthyUpstream)?;
+    for retries in 0.. {
+        exchange.begin_attempt(upstream);
+        let failed = match send::attempt(exchange, upstream, outgoing, connection).await {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        exchange.finish_attempt(failed.error.outcome());
+        let again = retry::again(failed.reached, outgoing.repeatable());
+        if again == Again::No || retries == exchange.claim.service().retries.attempts {
+            return Err(failed.error);
+        }
+        if again == Again::FreshConnection {
+            connection = send::Use::Fresh;
+        } else {
+            connection = send::Use::Pooled;
+            tried.upstreams.push(upstream);
+            upstream = elsewhere(exchange, outgoing, place, &mut tried).ok_or(failed.error)?;
+        }
+        if !exchange.claim.slot().retry_tokens.withdraw() {
+            return Err(failed.error);
+        }
+        exchange.claim.slot().retries.add(1);
+    }
+    Err(ProxyError::NoHealthyUpstream)
+}
+
+fn next_upstream(exchange: &Exchange, place: Place, tried: &Tried) -> Option<usize> {
+    let claim = &exchange.claim;
+    let (group, balance) = (claim.group(), claim.service().balance);
+    balance::upstream(group, balance, place, claim.slot(), exchange.worker.index, &tried.upstreams)
+}
+
+/// Another upstream of the group, else one of another group, which is then claimed instead.
+fn elsewhere(exchange: &mut Exchange, outgoing: &mut Outgoing, place: Place, tried: &mut Tried) -> Option<usize> {
+    if let Some(upstream) = next_upstream(exchange, place, tried) {
+        return Some(upstream);
+    }
+    if !exchange.may_change_group() {
+        return None;
+    }
+    tried.groups.push(exchange.claim.group);
+    tried.upstreams.clear();
+    let claim = choose::another_group(&exchange.worker, &exchange.claim, &tried.groups, place)?;
+    for (name, _) in &exchange.claim.group().headers {
+        outgoing.headers.remove(name);
+    }
+    exchange.claim = claim;
+    next_upstream(exchange, place, tried)
+}

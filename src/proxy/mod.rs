@@ -1,0 +1,30 @@
+//! Floor 2: the data plane. One thread per core, from `accept` to `respond`.
+//!
+//! Each worker owns a single-threaded runtime, its own accepting sockets and its own pools of upstream connections.
+//! Nothing on a request's path takes a lock, waits for the control plane or writes a memory line of another worker.
+//! Holds a [`crate::routing::publish::Reader`] and nothing else of the control plane. Start reading at [`request`].
+
+mod accept;
+mod affinity;
+mod balance;
+mod body;
+mod choose;
+mod client;
+mod connect;
+mod connection;
+mod error;
+mod exchange;
+mod forward;
+mod headers;
+mod outgoing;
+mod pool;
+mod preface;
+pub mod request;
+mod respond;
+mod retry;
+mod send;
+mod target;
+mod tunnel;
+mod worker;
+
+pub use worker::{Workers, start};

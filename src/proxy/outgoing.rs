@@ -1,0 +1,99 @@
+//! The request in the form in which it goes to an upstream, kept for a repeated attempt.
+
+use std::rc::Rc;
+
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Uri, Version};
+use hyper::body::{Body, Incoming};
+use hyper::upgrade::OnUpgrade;
+
+use super::body::{OutgoingBody, Upload};
+use super::connect::Speaks;
+use super::connection::Client;
+use super::error::ProxyError;
+use super::headers;
+use super::retry::{self, Repeatable};
+use super::target;
+use crate::routing::table::{Route, Upstream};
+
+/// A request as it goes to an upstream, kept for a repeated attempt.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    pub(super) path: PathAndQuery,
+    pub(super) headers: HeaderMap,
+    /// None where there is no body.
+    pub(super) upload: Option<Rc<Upload>>,
+    pub(super) speaks: Speaks,
+}
+
+impl Outgoing {
+    /// Takes over the client's request, as the route wants it. The client's side of an upgrade comes along where the
+    /// request asks for a WebSocket.
+    pub(super) fn new(
+        client: &Client,
+        parts: &mut Parts,
+        body: Incoming,
+        route: &Route,
+    ) -> Result<(Self, Option<OnUpgrade>), ProxyError> {
+        let websocket = parts.version == Version::HTTP_11 && headers::wants_websocket(&parts.headers);
+        let upgrade = if websocket { parts.extensions.remove::<OnUpgrade>() } else { None };
+        let host = target::host_to_send(parts);
+        let path = target::path(&parts.uri, route.strip_prefix.as_deref())?;
+        let mut fields = std::mem::take(&mut parts.headers);
+        headers::remove_hop_by_hop(&mut fields);
+        if parts.version == Version::HTTP_2 {
+            headers::join_cookies(&mut fields);
+        }
+        if let Some(host) = host {
+            fields.insert(HOST, host);
+        }
+        client.peer.announce(&mut fields, &client.listener.trusted_proxies);
+        headers::edit(&mut fields, &route.request_headers);
+        let mut speaks = Speaks::Any;
+        if upgrade.is_some() {
+            headers::ask_for_websocket(&mut fields);
+            speaks = Speaks::Http1;
+        }
+        let upload = (!body.is_end_stream()).then(|| Upload::new(body));
+        Ok((Self { method: parts.method.clone(), path, headers: fields, upload, speaks }, upgrade))
+    }
+
+    pub(super) fn repeatable(&self) -> Repeatable {
+        Repeatable {
+            idempotent: retry::is_idempotent(&self.method),
+            body_held: self.upload.as_ref().is_none_or(|u| !u.has_begun()),
+        }
+    }
+
+    fn body(&self) -> OutgoingBody {
+        self.upload.as_ref().map_or(OutgoingBody::Empty, |u| OutgoingBody::Upload(Rc::clone(u)))
+    }
+
+    /// In the form of HTTP/1.1: origin-form target and `Host`. The header is moved out.
+    pub(super) fn http1(&mut self) -> Request<OutgoingBody> {
+        let mut request = Request::new(self.body());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from(self.path.clone());
+        *request.headers_mut() = std::mem::take(&mut self.headers);
+        request
+    }
+
+    /// In the form of HTTP/2: `:scheme` and `:authority` in place of `Host` (RFC 9113, section 8.3.1).
+    /// The header is moved out.
+    pub(super) fn http2(&mut self, upstream: &Upstream) -> Request<OutgoingBody> {
+        let mut headers = std::mem::take(&mut self.headers);
+        let host = headers.remove(HOST);
+        let authority = host.as_ref().unwrap_or(&upstream.authority);
+        let scheme = if upstream.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let uri = Uri::builder().scheme(scheme).authority(authority.as_bytes()).path_and_query(self.path.clone());
+        let mut request = Request::new(self.body());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri.build().unwrap_or_else(|_| Uri::from(self.path.clone()));
+        *request.version_mut() = Version::HTTP_2;
+        *request.headers_mut() = headers;
+        request
+    }
+}

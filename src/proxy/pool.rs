@@ -1,0 +1,141 @@
+//! One worker's idle connections to upstreams.
+//!
+//! A pool belongs to an upstream's id, so a new upstream never gets an old one's connections. HTTP/1.1 connections
+//! are taken out, last in first, and given back at the end of the answer; HTTP/2 connections are shared.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use tokio::sync::Semaphore;
+
+use super::body::{OutgoingBody, Upload};
+use super::worker::Worker;
+
+/// Idle connections that a worker keeps for an upstream.
+const MOST_IDLE: usize = 256;
+
+/// A connection to an upstream, at the disposal of one request (HTTP/1.1) or of many (HTTP/2).
+#[derive(Debug)]
+pub(super) enum Connection {
+    Http1 {
+        sender: http1::SendRequest<OutgoingBody>,
+        /// Bytes received on it so far.
+        received: Arc<AtomicU64>,
+    },
+    Http2 {
+        sender: http2::SendRequest<OutgoingBody>,
+    },
+}
+
+/// A connection on loan; goes back when the answer has ended. Dropping it instead closes an HTTP/1.1 connection.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) connection: Connection,
+    pub(super) upstream: u64,
+    /// An upload that may still be on its way when the answer has ended.
+    pub(super) upload: Option<Rc<Upload>>,
+    /// How long the upstream said that it keeps an idle connection (`Keep-Alive: timeout`), where it did.
+    pub(super) keeps: Option<Duration>,
+}
+
+impl Lease {
+    pub(super) fn give_back(self, worker: &Worker) {
+        let Connection::Http1 { sender, .. } = &self.connection else { return };
+        if sender.is_closed() || self.upload.is_some_and(|u| !u.has_ended()) {
+            return;
+        }
+        worker.pools.put(self.upstream, self.connection, self.keeps, worker.now());
+    }
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    /// The worker's second in which it was given back.
+    since: u64,
+    /// The upstream closes it after so many idle seconds.
+    keeps: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    idle: Vec<Idle>,
+    shared: Vec<http2::SendRequest<OutgoingBody>>,
+    /// One at a time opens an HTTP/2 connection; the others wait for it and share it.
+    opening: Option<Rc<Semaphore>>,
+    /// ALPN has agreed on HTTP/1.1 the last time: there is nothing to share, so nobody waits.
+    known_as_http1: bool,
+}
+
+/// All pools of a worker.
+#[derive(Debug, Default)]
+pub(super) struct Pools(RefCell<HashMap<u64, Pool, foldhash::fast::RandomState>>);
+
+impl Pools {
+    /// An open connection, where there is one.
+    pub(super) fn take(&self, upstream: u64, now: u64) -> Option<Connection> {
+        let mut pools = self.0.borrow_mut();
+        let pool = pools.get_mut(&upstream)?;
+        pool.shared.retain(|s| !s.is_closed());
+        if let Some(sender) = pool.shared.first() {
+            return Some(Connection::Http2 { sender: sender.clone() });
+        }
+        while let Some(idle) = pool.idle.pop() {
+            let Connection::Http1 { sender, .. } = &idle.connection else { continue };
+            let expired = idle.keeps.is_some_and(|keeps| now - idle.since + 1 >= keeps);
+            // One that is not ready has an answer's end still to be noticed by its task, or is about to close.
+            if !sender.is_closed() && sender.is_ready() && !expired {
+                return Some(idle.connection);
+            }
+        }
+        None
+    }
+
+    fn put(&self, upstream: u64, connection: Connection, keeps: Option<Duration>, now: u64) {
+        let mut pools = self.0.borrow_mut();
+        let pool = pools.entry(upstream).or_default();
+        if pool.idle.len() < MOST_IDLE {
+            pool.idle.push(Idle { connection, since: now, keeps: keeps.map(|k| k.as_secs()) });
+        }
+    }
+
+    /// Shares a new HTTP/2 connection, and remembers what the upstream speaks.
+    pub(super) fn opened(&self, upstream: u64, connection: &Connection) {
+        let mut pools = self.0.borrow_mut();
+        let pool = pools.entry(upstream).or_default();
+        match connection {
+            Connection::Http1 { .. } => pool.known_as_http1 = true,
+            Connection::Http2 { sender } => pool.shared.push(sender.clone()),
+        }
+    }
+
+    /// Whether the upstream chose HTTP/1.1 the last time it was asked.
+    pub(super) fn is_known_as_http1(&self, upstream: u64) -> bool {
+        self.0.borrow().get(&upstream).is_some_and(|p| p.known_as_http1)
+    }
+
+    /// The turn to open a connection that others will share.
+    pub(super) fn opening(&self, upstream: u64) -> Rc<Semaphore> {
+        let mut pools = self.0.borrow_mut();
+        let turn = pools.entry(upstream).or_default().opening.get_or_insert_with(|| Rc::new(Semaphore::new(1)));
+        Rc::clone(turn)
+    }
+
+    /// Closes what nobody should use: every connection of an upstream for which `keep` does not hold, and HTTP/1.1
+    /// connections that have been idle for longer than `keep` says, in seconds.
+    pub(super) fn prune(&self, now: u64, keep: impl Fn(u64) -> Option<u64>) {
+        self.0.borrow_mut().retain(|upstream, pool| {
+            let Some(idle) = keep(*upstream) else { return false };
+            pool.idle.retain(|c| {
+                now - c.since < idle && !matches!(&c.connection, Connection::Http1 { sender, .. } if sender.is_closed())
+            });
+            pool.shared.retain(|s| !s.is_closed());
+            true
+        });
+    }
+}

@@ -1,0 +1,208 @@
+//! One attempt: a connection, the request onto it, and the wait for the head of the answer.
+
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use http::header::HeaderName;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+
+use super::body::OutgoingBody;
+use super::connect::{self, Speaks};
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::forward::{Answer, Failed};
+use super::outgoing::Outgoing;
+use super::pool::{Connection, Lease};
+use super::retry::Reached;
+use super::worker::Worker;
+use crate::config::spec::{Protocol, Timeouts};
+use crate::routing::table::Upstream;
+
+/// Which connection an attempt goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// A pooled one, where there is one.
+    Pooled,
+    /// A new one.
+    Fresh,
+}
+
+type Sent = Result<Response<Incoming>, TrySendError<Request<OutgoingBody>>>;
+
+/// One attempt at the upstream with this index in the claimed group.
+pub(super) async fn attempt(
+    exchange: &Exchange,
+    upstream: usize,
+    outgoing: &mut Outgoing,
+    which: Use,
+) -> Result<Answer, Failed> {
+    let group = exchange.claim.group();
+    let upstream = &group.upstreams[upstream];
+    let timeouts = &exchange.claim.service().timeouts;
+    for (name, value) in &group.headers {
+        outgoing.headers.insert(name, value.clone());
+    }
+    if which == Use::Pooled {
+        // A pooled connection that turns out dead before anything was written costs no retry: the next one, please.
+        while let Some(connection) = exchange.worker.pools.take(upstream.live.id, exchange.worker.now()) {
+            if outgoing.speaks == Speaks::Http1 && matches!(connection, Connection::Http2 { .. }) {
+                break;
+            }
+            match on(connection, Freshness::Reused, upstream, timeouts, outgoing).await {
+                Err(Failed { reached: Reached::Nothing, error: ProxyError::ConnectionTerminated }) => {}
+                result => return result,
+            }
+        }
+    }
+    let opened = open(&exchange.worker, upstream, outgoing.speaks, timeouts.connect).await.map_err(Failed::unsent)?;
+    on(opened.0, opened.1, upstream, timeouts, outgoing).await
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freshness {
+    Fresh,
+    Reused,
+}
+
+/// A new connection; for HTTP/2 one that others are opening just now will do.
+async fn open(
+    worker: &Worker,
+    upstream: &Upstream,
+    speaks: Speaks,
+    timeout: Duration,
+) -> Result<(Connection, Freshness), ProxyError> {
+    let id = upstream.live.id;
+    let endpoint = &upstream.live.endpoint;
+    if endpoint.protocol == Protocol::Http1 || speaks == Speaks::Http1 || worker.pools.is_known_as_http1(id) {
+        return Ok((connect::connect(upstream, speaks, timeout).await?, Freshness::Fresh));
+    }
+    let gate = worker.pools.opening(id);
+    let Ok(Ok(_turn)) = tokio::time::timeout(timeout, gate.acquire()).await else {
+        return Err(ProxyError::ConnectTimedOut);
+    };
+    if let Some(shared) = worker.pools.take(id, worker.now()) {
+        return Ok((shared, Freshness::Reused));
+    }
+    let connection = connect::connect(upstream, speaks, timeout).await?;
+    worker.pools.opened(id, &connection);
+    Ok((connection, Freshness::Fresh))
+}
+
+/// Sends the request on this connection and waits for the head of the answer.
+async fn on(
+    connection: Connection,
+    freshness: Freshness,
+    upstream: &Upstream,
+    timeouts: &Timeouts,
+    outgoing: &mut Outgoing,
+) -> Result<Answer, Failed> {
+    let mut lease = Lease { connection, upstream: upstream.live.id, upload: outgoing.upload.clone(), keeps: None };
+    let sent = match &mut lease.connection {
+        Connection::Http1 { sender, received } => {
+            let before = received.load(Ordering::Relaxed);
+            let repeatable = outgoing.repeatable();
+            // Only what may be repeated is copied: on a connection that may have died while idle.
+            let spare = (freshness == Freshness::Reused && repeatable.idempotent && repeatable.body_held)
+                .then(|| outgoing.headers.clone());
+            let request = outgoing.http1();
+            let sent = head(sender.try_send_request(request), timeouts, outgoing).await;
+            let silent = received.load(Ordering::Relaxed) == before;
+            let reached =
+                if silent && freshness == Freshness::Reused { Reached::ReusedConnection } else { Reached::Upstream };
+            sent.map_err(|error| recover(error, reached, spare, outgoing))
+        }
+        Connection::Http2 { sender } => {
+            let spare = Some(outgoing.headers.clone());
+            let request = outgoing.http2(upstream);
+            let reached = if freshness == Freshness::Reused { Reached::ReusedConnection } else { Reached::Upstream };
+            let sent = head(sender.try_send_request(request), timeouts, outgoing).await;
+            sent.map_err(|error| recover(error, reached, spare, outgoing))
+        }
+    };
+    let response = sent?;
+    lease.keeps = keeps(response.headers());
+    Ok(Answer { response, lease })
+}
+
+/// Why no head came.
+enum NoHead {
+    Late(ProxyError),
+    Error(TrySendError<Request<OutgoingBody>>),
+}
+
+/// Waits for the head of the answer: `response` from the last byte of the request on.
+async fn head(
+    sending: impl Future<Output = Sent>,
+    timeouts: &Timeouts,
+    outgoing: &Outgoing,
+) -> Result<Response<Incoming>, NoHead> {
+    let mut sending = pin!(sending);
+    let mut timer = pin!(tokio::time::sleep(timeouts.response));
+    loop {
+        tokio::select! {
+            biased;
+            sent = &mut sending => return sent.map_err(NoHead::Error),
+            () = &mut timer => timer.as_mut().reset(later(timeouts, outgoing).map_err(NoHead::Late)?.into()),
+        }
+    }
+}
+
+/// The new deadline when the old one has passed: the client may still be sending.
+fn later(timeouts: &Timeouts, outgoing: &Outgoing) -> Result<Instant, ProxyError> {
+    let upload = outgoing.upload.as_ref().ok_or(ProxyError::ResponseTimedOut)?;
+    let now = Instant::now();
+    if !upload.has_ended() {
+        let stalled = upload.last_byte() + timeouts.idle;
+        return if stalled > now { Ok(stalled) } else { Err(ProxyError::SlowRequest) };
+    }
+    let due = upload.last_byte() + timeouts.response;
+    if due > now { Ok(due) } else { Err(ProxyError::ResponseTimedOut) }
+}
+
+/// Sorts out a failure, and puts the header back where the request can be repeated.
+fn recover(failure: NoHead, reached: Reached, spare: Option<HeaderMap>, outgoing: &mut Outgoing) -> Failed {
+    let mut error = match failure {
+        NoHead::Late(error) => return Failed { error, reached: Reached::Upstream },
+        NoHead::Error(error) => error,
+    };
+    if let Some(request) = error.take_message() {
+        outgoing.headers = spare.unwrap_or_else(|| request.into_parts().0.headers);
+        return Failed::unsent(ProxyError::ConnectionTerminated);
+    }
+    if outgoing.upload.as_ref().is_some_and(|u| u.has_failed()) {
+        return Failed { error: ProxyError::RequestAborted, reached: Reached::Upstream };
+    }
+    let repeated = spare.is_some();
+    outgoing.headers = spare.unwrap_or_default();
+    let error = error.into_error();
+    if was_refused(&error) {
+        return Failed::unsent(ProxyError::Refused);
+    }
+    let told = if error.is_parse() { ProxyError::ProtocolError } else { ProxyError::ConnectionTerminated };
+    Failed { error: told, reached: if repeated { reached } else { Reached::Upstream } }
+}
+
+/// HTTP/2 says that the stream was not processed: REFUSED_STREAM, or a GOAWAY without an error whose last stream is
+/// an earlier one (RFC 9113, section 8.7).
+fn was_refused(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+            let graceful = h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR);
+            return graceful || h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// `Keep-Alive: timeout=5`: for how long the upstream keeps an idle connection.
+fn keeps(headers: &HeaderMap) -> Option<Duration> {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    let value = headers.get(KEEP_ALIVE)?.to_str().ok()?;
+    let seconds = value.split(',').find_map(|p| p.trim().strip_prefix("timeout="))?;
+    seconds.parse().ok().map(Duration::from_secs)
+}

@@ -1,0 +1,102 @@
+//! What a request asks for: its host and its path, in the forms that HTTP/1.1 and HTTP/2 know.
+//!
+//! RFC 9112, section 3.2: an absolute-form target's authority wins over `Host`; HTTP/2 has `:authority`.
+
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Uri, Version};
+
+use super::error::ProxyError;
+
+/// Refuses what cannot be served at all.
+pub(super) fn check(parts: &Parts) -> Result<(), ProxyError> {
+    if parts.method == Method::CONNECT {
+        return Err(ProxyError::Malformed("CONNECT is for forward proxies"));
+    }
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(ProxyError::Malformed("more than one Host"));
+    }
+    if host.is_some_and(|h| h.to_str().is_err()) {
+        return Err(ProxyError::Malformed("Host is not ASCII"));
+    }
+    if parts.version == Version::HTTP_11 && host.is_none() {
+        return Err(ProxyError::Malformed("no Host"));
+    }
+    Ok(())
+}
+
+/// The host without its port; empty where there is none.
+pub(super) fn host(parts: &Parts) -> &str {
+    let host = host_with_port(parts);
+    let name_end = host.rfind(']').map_or(0, |bracket| bracket + 1);
+    match host[name_end..].find(':') {
+        Some(colon) => &host[..name_end + colon],
+        None => host,
+    }
+}
+
+/// The host as the client wrote it; empty where there is none.
+pub(super) fn host_with_port(parts: &Parts) -> &str {
+    match parts.uri.authority() {
+        Some(authority) => authority.as_str().rsplit('@').next().unwrap_or_default(),
+        None => parts.headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or_default(),
+    }
+}
+
+/// The `Host` to send on, where the target names one; else the client's stays as it is.
+pub(super) fn host_to_send(parts: &Parts) -> Option<HeaderValue> {
+    parts.uri.authority()?;
+    HeaderValue::from_str(host_with_port(parts)).ok()
+}
+
+/// Path and query for the upstream, without `prefix`.
+pub(super) fn path(uri: &Uri, prefix: Option<&str>) -> Result<PathAndQuery, ProxyError> {
+    let whole = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let Some(rest) = prefix.and_then(|p| whole.as_str().strip_prefix(p)) else { return Ok(whole) };
+    if rest.starts_with('/') {
+        return rest.parse().map_err(|_| ProxyError::Malformed("its path cannot be sent on"));
+    }
+    if rest.is_empty() || rest.starts_with('?') {
+        return format!("/{rest}").parse().map_err(|_| ProxyError::Malformed("its path cannot be sent on"));
+    }
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(uri: &str, host: Option<&'static str>) -> Parts {
+        let mut request = http::Request::builder().uri(uri);
+        if let Some(host) = host {
+            request = request.header(HOST, host);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn the_host_is_taken_from_the_target_or_the_field_without_its_port() {
+        for (uri, field, expected) in [
+            ("/x", Some("shop.example.com:8080"), "shop.example.com"),
+            ("/x", Some("[::1]:8080"), "[::1]"),
+            ("/x", Some("[::1]"), "[::1]"),
+            ("http://a.example/x", Some("b.example"), "a.example"),
+            ("http://user@a.example:1/x", None, "a.example"),
+            ("/x", None, ""),
+        ] {
+            assert_eq!(host(&parts(uri, field)), expected, "{uri} {field:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_taken_off_at_a_segment_border() {
+        for (uri, expected) in
+            [("/api/x?a=1", "/x?a=1"), ("/api", "/"), ("/api?a=1", "/?a=1"), ("/apix", "/apix"), ("/other", "/other")]
+        {
+            assert_eq!(path(&uri.parse().unwrap(), Some("/api")).unwrap().as_str(), expected);
+        }
+    }
+}

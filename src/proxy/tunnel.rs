@@ -1,0 +1,114 @@
+//! Tunnels: connections after their upgrade (WebSocket, RFC 6455).
+//!
+//! There is no tunnel before the upstream's own 101; what the client sent early waits in its connection until then.
+//! A tunnel counts at its group until both sides have closed or nothing has been said for `tunnel_idle`.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Response};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::body::{Grpc, ResponseBody};
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::forward::Answer;
+use super::{headers, respond};
+
+/// Bytes copied at a time in each direction.
+const BUFFER: usize = 16 << 10;
+/// The client's connection has this long to become a tunnel after the 101 was written.
+const HANDOVER: Duration = Duration::from_secs(30);
+
+/// Answers 101 and joins both sides.
+pub(super) fn open(mut exchange: Exchange, answer: Answer, client: OnUpgrade) -> Response<ResponseBody> {
+    let mut response = answer.response;
+    let agreed = response.headers().get(UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if !agreed {
+        exchange.finish_attempt(ProxyError::UnexpectedUpgrade.outcome());
+        exchange.refuse(502, ProxyError::UnexpectedUpgrade.told().token);
+        return respond::error(ProxyError::UnexpectedUpgrade, Grpc::No);
+    }
+    let upstream = hyper::upgrade::on(&mut response);
+    let mut head = Response::new(ResponseBody::own(Bytes::new()));
+    *head.status_mut() = response.status();
+    *head.headers_mut() = std::mem::take(response.headers_mut());
+    headers::remove_hop_by_hop(head.headers_mut());
+    head.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    head.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    exchange.answer(101);
+    exchange.become_tunnel();
+    tokio::task::spawn_local(join(exchange, client, upstream));
+    head
+}
+
+/// Copies in both directions until both have closed, one has failed, or the tunnel was idle for too long.
+async fn join(mut exchange: Exchange, client: OnUpgrade, upstream: OnUpgrade) {
+    let Ok(both) = tokio::time::timeout(HANDOVER, async { tokio::try_join!(client, upstream) }).await else { return };
+    let Ok((client, upstream)) = both else { return };
+    let idle = exchange.claim.service().timeouts.tunnel_idle;
+    let last = Rc::new(Cell::new(Instant::now()));
+    let mut client = Watched { io: TokioIo::new(client), last: Rc::clone(&last) };
+    let mut upstream = TokioIo::new(upstream);
+    let copied = tokio::select! {
+        // Whichever side failed: the other learns it when this ends and its connection is closed.
+        copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => copied.ok(),
+        () = silent(&last, idle) => None,
+    };
+    if let (Some(record), Some((_, down))) = (&mut exchange.record, copied) {
+        record.bytes = down;
+    }
+}
+
+/// Resolves when nothing has passed for `idle`.
+async fn silent(last: &Cell<Instant>, idle: Duration) {
+    while last.get() + idle > Instant::now() {
+        tokio::time::sleep_until(last.get() + idle).await;
+    }
+}
+
+/// The client's side; notes when something passes in either direction.
+struct Watched {
+    io: TokioIo<Upgraded>,
+    last: Rc<Cell<Instant>>,
+}
+
+impl Watched {
+    fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
+        if polled.is_ready() {
+            self.last.set(Instant::now());
+        }
+        polled
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.note(polled)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.note(polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

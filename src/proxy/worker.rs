@@ -1,0 +1,229 @@
+//! A worker: one thread with its own runtime, accepting sockets and pools.
+//!
+//! Its housekeeping follows the published table: starts and stops accepting, closes connections to upstreams that are
+//! gone or unhealthy, and connections of clients that have been silent for too long.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::accept;
+use super::connection::{Client, Order};
+use super::pool::Pools;
+use crate::routing::live::Health;
+use crate::routing::publish::{Reader, Snapshots};
+use crate::telemetry::access_log;
+
+/// A client's connection without a request is closed after so many seconds.
+const CLIENT_IDLE: u64 = 75;
+
+/// What all requests of a worker share. Lives on one thread.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// Its number, from 0: the index of its slots.
+    pub(super) index: usize,
+    pub(super) snapshots: Snapshots,
+    pub(super) pools: Pools,
+    pub(super) connections: Connections,
+    /// None: off.
+    pub(super) access_log: Option<access_log::Sink>,
+    /// Seconds since it began, counted by its housekeeping: a clock that costs nothing to read.
+    seconds: Cell<u64>,
+}
+
+impl Worker {
+    /// Seconds since the worker began.
+    pub(super) fn now(&self) -> u64 {
+        self.seconds.get()
+    }
+}
+
+/// The client connections of a worker.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    open: RefCell<HashMap<u64, Rc<Client>, foldhash::fast::RandomState>>,
+    next: Cell<u64>,
+}
+
+impl Connections {
+    pub(super) fn add(&self, client: &Rc<Client>) -> u64 {
+        let key = self.next.get();
+        self.next.set(key + 1);
+        self.open.borrow_mut().insert(key, Rc::clone(client));
+        key
+    }
+
+    pub(super) fn remove(&self, key: u64) {
+        self.open.borrow_mut().remove(&key);
+    }
+
+    fn tell_all(&self, order: Order) {
+        self.open.borrow().values().for_each(|c| c.progress.tell(order));
+    }
+
+    fn close_idle(&self, now: u64) {
+        let open = self.open.borrow();
+        open.values().filter(|c| c.progress.idle(now) > CLIENT_IDLE).for_each(|c| c.progress.tell(Order::Close));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.open.borrow().is_empty()
+    }
+}
+
+/// Spawns hyper's tasks on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LocalExecutor;
+
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Workers {
+    threads: Vec<thread::JoinHandle<()>>,
+    stop: watch::Sender<Option<Duration>>,
+}
+
+/// Starts `count` workers that serve what `reader` shows.
+///
+/// # Errors
+/// When a thread or its runtime cannot be made.
+pub fn start(reader: &Reader, count: usize, access_log: Option<&access_log::Sink>) -> io::Result<Workers> {
+    let (stop, stopped) = watch::channel(None);
+    let thread = |index: usize| {
+        let (reader, stopped, access_log) = (reader.clone(), stopped.clone(), access_log.cloned());
+        thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            match tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build_local(tokio::runtime::LocalOptions::default())
+            {
+                Ok(runtime) => runtime.block_on(run(index, reader, stopped, access_log)),
+                Err(error) => tracing::error!(%error, index, "this worker has no runtime and serves nothing"),
+            }
+        })
+    };
+    let threads = (0..count).map(thread).collect::<io::Result<_>>()?;
+    Ok(Workers { threads, stop })
+}
+
+impl Workers {
+    /// Stops accepting, lets requests under way finish, and closes what is left after `deadline`. Blocks until all
+    /// workers have ended.
+    pub fn stop(self, deadline: Duration) {
+        self.stop.send_replace(Some(deadline));
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker had panicked");
+            }
+        }
+    }
+}
+
+async fn run(
+    index: usize,
+    reader: Reader,
+    mut stopped: watch::Receiver<Option<Duration>>,
+    log: Option<access_log::Sink>,
+) {
+    let worker = Rc::new(Worker {
+        index,
+        snapshots: reader.snapshots(),
+        pools: Pools::default(),
+        connections: Connections::default(),
+        access_log: log,
+        seconds: Cell::new(0),
+    });
+    let deadline = tokio::select! {
+        () = keep_house(&worker, reader) => Duration::ZERO,
+        deadline = stopped.wait_for(Option::is_some) => deadline.ok().and_then(|d| *d).unwrap_or_default(),
+    };
+    // The accepting tasks ended with the housekeeping that owned them.
+    worker.connections.tell_all(Order::Finish);
+    let _ = tokio::time::timeout(deadline, async {
+        while !worker.connections.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+/// Accepting tasks by listener; they end when this is dropped.
+#[derive(Default)]
+struct Accepting(HashMap<u64, JoinHandle<()>>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.values().for_each(JoinHandle::abort);
+    }
+}
+
+/// Until there will be no more tables.
+async fn keep_house(worker: &Rc<Worker>, mut reader: Reader) {
+    let mut accepting = Accepting::default();
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        follow(worker, &mut accepting);
+        prune(worker);
+        tokio::select! {
+            more = reader.changed() => if !more { return },
+            _ = tick.tick() => {
+                worker.seconds.set(worker.seconds.get() + 1);
+                worker.connections.close_idle(worker.now());
+                refill(worker);
+            }
+        }
+    }
+}
+
+/// Accepts at every listener of the table, and at no other.
+fn follow(worker: &Rc<Worker>, accepting: &mut Accepting) {
+    let table = worker.snapshots.load();
+    accepting.0.retain(|id, task| {
+        let stays = table.listener(*id).is_some();
+        if !stays {
+            task.abort();
+        }
+        stays
+    });
+    for listener in &table.listeners {
+        accepting.0.entry(listener.id).or_insert_with(|| {
+            let (worker, listener) = (Rc::clone(worker), listener.clone());
+            tokio::task::spawn_local(async move {
+                if let Err(error) = accept::run(worker, listener).await {
+                    tracing::error!(%error, "a listener cannot be used");
+                }
+            })
+        });
+    }
+}
+
+/// Closes idle connections to upstreams that are gone or unhealthy, and those idle for too long.
+fn prune(worker: &Worker) {
+    let table = worker.snapshots.load();
+    let mut idle: HashMap<u64, u64> = HashMap::new();
+    for service in &table.services {
+        let upstreams = service.groups.iter().flat_map(|g| &g.upstreams);
+        for upstream in upstreams.filter(|u| u.live.health() != Health::Unhealthy) {
+            idle.insert(upstream.live.id, service.timeouts.idle.as_secs().max(1));
+        }
+    }
+    worker.pools.prune(worker.now(), |upstream| idle.get(&upstream).copied());
+}
+
+/// A few retries are always allowed.
+fn refill(worker: &Worker) {
+    for service in &worker.snapshots.load().services {
+        service.groups.iter().for_each(|g| g.live.slot(worker.index).retry_tokens.refill());
+    }
+}
