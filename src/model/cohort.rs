@@ -77,3 +77,78 @@ pub fn owner(shares: impl IntoIterator<Item = u32>, position: Position) -> Optio
         position.0 < end
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn id(n: u64) -> Vec<u8> {
+        format!("{n:016x}").into_bytes()
+    }
+
+    fn group_of(salt: Salt, shares: [u32; 3], n: u64) -> usize {
+        owner(shares, Position::of(salt, &id(n))).unwrap()
+    }
+
+    #[test]
+    fn over_100_000_sequential_ids_every_share_is_met_within_half_a_percent() {
+        for (salt, shares) in [
+            (1, [900_000, 0, 100_000]),
+            (2, [500_000, 250_000, 250_000]),
+            (3, [10_000, 980_000, 10_000]),
+            (4, [333_333, 333_333, 333_334]),
+        ] {
+            let mut counts = [0_u32; 3];
+            (0..100_000).for_each(|n| counts[group_of(Salt(salt), shares, n)] += 1);
+            for (count, share) in counts.iter().zip(shares) {
+                let off = (f64::from(*count) / 1e5 - f64::from(share) / 1e6).abs();
+                assert!(off < 0.005, "{counts:?} for {shares:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_salt_begins_with_other_users() {
+        let early =
+            |salt| (0..10_000).filter(|n| group_of(Salt(salt), [900_000, 0, 100_000], *n) == 2).collect::<Vec<_>>();
+        let (first, second) = (early(1), early(2));
+        let both = first.iter().filter(|n| second.contains(n)).count();
+        assert!(both < first.len() / 5, "{both} of {} are early twice", first.len());
+    }
+
+    proptest! {
+        #[test]
+        fn while_a_share_grows_nobody_who_has_reached_it_falls_back(
+            salt: u128, n: u64, mut steps in prop::collection::vec(0_u32..=1_000_000, 1..12),
+        ) {
+            steps.sort_unstable();
+            for place in 0..3 {
+                let mut reached = false;
+                for &share in &steps {
+                    // The others keep their proportions, 3 to 1.
+                    let rest = 1_000_000 - share;
+                    let mut others = [rest * 3 / 4, rest - rest * 3 / 4].into_iter();
+                    let shares = [0, 1, 2].map(|i| if i == place { share } else { others.next().unwrap() });
+                    let here = group_of(Salt(salt), shares, n) == place;
+                    prop_assert!(here || !reached, "fell back at {shares:?}");
+                    reached = here;
+                }
+            }
+        }
+
+        #[test]
+        fn a_rollback_moves_everybody(salt: u128, n: u64) {
+            prop_assert_eq!(group_of(Salt(salt), [1_000_000, 0, 0], n), 0);
+            prop_assert_eq!(group_of(Salt(salt), [0, 0, 1_000_000], n), 2);
+        }
+
+        #[test]
+        fn a_group_that_cannot_serve_is_replaced_by_the_same_one_for_the_same_client(salt: u128, n: u64) {
+            let position = Position::of(Salt(salt), &id(n));
+            let among = position.among(Salt(salt), 300_000);
+            prop_assert!(among.ppm() < 300_000);
+            prop_assert_eq!(among, position.among(Salt(salt), 300_000));
+        }
+    }
+}

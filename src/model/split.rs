@@ -177,3 +177,67 @@ impl Split {
         some(self) == some(other)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn group(name: &str) -> GroupName {
+        GroupName::new(name).unwrap()
+    }
+
+    fn split(shares: &[(&str, f64)]) -> Result<Split, SplitError> {
+        Split::new(shares.iter().map(|(g, p)| (group(g), Share::from_percent(*p).unwrap())))
+    }
+
+    #[test]
+    fn a_split_sums_to_exactly_100() {
+        assert_eq!(
+            split(&[("blue", 99.9), ("green", 0.0)]).unwrap_err().to_string(),
+            "the shares sum to 99.9, they must sum to 100"
+        );
+        assert!(split(&[("blue", 99.9999), ("green", 0.0001)]).is_ok());
+        assert!(split(&[("blue", 100.0), ("green", 0.0001)]).is_err());
+        assert!(split(&[]).is_err());
+    }
+
+    #[test]
+    fn a_share_is_a_percentage_with_at_most_four_decimals() {
+        assert_eq!(Share::from_percent(33.3333).unwrap().ppm(), 333_333);
+        assert_eq!(Share::from_percent(33.33333), Err(SplitError::TooFine(33.33333)));
+        for out in [-0.1, 100.1, f64::INFINITY] {
+            assert_eq!(Share::from_percent(out), Err(SplitError::OutOfRange(out)));
+        }
+        assert!(Share::from_percent(f64::NAN).is_err());
+    }
+
+    #[test]
+    fn what_a_group_gains_the_others_lose_in_proportion() {
+        let before = split(&[("blue", 60.0), ("canary", 30.0), ("green", 10.0)]).unwrap();
+        let after = before.with_share(&group("green"), Share::from_percent(55.0).unwrap(), &group("blue"));
+        assert_eq!(after, split(&[("blue", 30.0), ("canary", 15.0), ("green", 55.0)]).unwrap());
+        let back = split(&[("blue", 0.0), ("green", 100.0)]).unwrap();
+        let shifted = back.with_share(&group("green"), Share::from_percent(90.0).unwrap(), &group("blue"));
+        assert_eq!(shifted, split(&[("blue", 10.0), ("green", 90.0)]).unwrap());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_share_a_group_gets_the_sum_stays_100(
+            weights in prop::collection::vec(0_u32..1000, 2..6), share in 0_u32..=1_000_000, which in 0_usize..6, heir in 0_usize..6,
+        ) {
+            prop_assume!(weights.iter().sum::<u32>() > 0);
+            let sum: u32 = weights.iter().sum();
+            let mut ppm: Vec<u32> = weights.iter().map(|w| (u64::from(*w) * 1_000_000 / u64::from(sum)) as u32).collect();
+            ppm[0] += 1_000_000 - ppm.iter().sum::<u32>();
+            let before = Split::new(ppm.iter().enumerate().map(|(i, p)| (group(&format!("g{i}")), Share(*p)))).unwrap();
+            let target = group(&format!("g{}", which % weights.len()));
+            let after = before.with_share(&target, Share(share), &group(&format!("g{}", heir % weights.len())));
+            let total: u64 = after.iter().map(|(_, s)| u64::from(s.ppm())).sum();
+            // Where the heir is the group itself and the others had nothing, the rest goes to one of the others.
+            prop_assert_eq!(total, 1_000_000);
+            prop_assert_eq!(after.share(&target), Share(share));
+        }
+    }
+}
