@@ -45,20 +45,28 @@ pub(super) async fn attempt(
     for (name, value) in &group.headers {
         outgoing.headers.insert(name, value.clone());
     }
-    if which == Use::Pooled {
-        // A pooled connection that turns out dead before anything was written costs no retry: the next one, please.
-        while let Some(connection) = exchange.worker.pools.take(upstream.live.id, exchange.worker.now()) {
-            if outgoing.speaks == Speaks::Http1 && matches!(connection, Connection::Http2 { .. }) {
-                break;
-            }
-            match on(connection, Freshness::Reused, upstream, timeouts, outgoing).await {
-                Err(Failed { reached: Reached::Nothing, error: ProxyError::ConnectionTerminated }) => {}
-                result => return result,
-            }
+    loop {
+        let (connection, freshness) = match pooled(&exchange.worker, upstream.live.id, outgoing.speaks, which) {
+            Some(connection) => (connection, Freshness::Reused),
+            // Boxed: connecting is rare, and its state would make every request's future several KiB larger.
+            None => Box::pin(open(&exchange.worker, upstream, outgoing.speaks, timeouts.connect)).await?,
+        };
+        match on(connection, freshness, upstream, timeouts, outgoing).await {
+            // A pooled connection that turns out dead before anything was written costs no retry: the next one.
+            Err(Failed { reached: Reached::Nothing, error: ProxyError::ConnectionTerminated })
+                if freshness == Freshness::Reused => {}
+            result => return result,
         }
     }
-    let opened = open(&exchange.worker, upstream, outgoing.speaks, timeouts.connect).await.map_err(Failed::unsent)?;
-    on(opened.0, opened.1, upstream, timeouts, outgoing).await
+}
+
+fn pooled(worker: &Worker, upstream: u64, speaks: Speaks, which: Use) -> Option<Connection> {
+    if which == Use::Fresh {
+        return None;
+    }
+    let connection = worker.pools.take(upstream, worker.now())?;
+    let speaks_both = speaks == Speaks::Any || matches!(connection, Connection::Http1 { .. });
+    speaks_both.then_some(connection)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,20 +81,21 @@ async fn open(
     upstream: &Upstream,
     speaks: Speaks,
     timeout: Duration,
-) -> Result<(Connection, Freshness), ProxyError> {
+) -> Result<(Connection, Freshness), Failed> {
     let id = upstream.live.id;
     let endpoint = &upstream.live.endpoint;
     if endpoint.protocol == Protocol::Http1 || speaks == Speaks::Http1 || worker.pools.is_known_as_http1(id) {
-        return Ok((connect::connect(upstream, speaks, timeout).await?, Freshness::Fresh));
+        let connection = connect::connect(upstream, speaks, timeout).await.map_err(Failed::unsent)?;
+        return Ok((connection, Freshness::Fresh));
     }
     let gate = worker.pools.opening(id);
     let Ok(Ok(_turn)) = tokio::time::timeout(timeout, gate.acquire()).await else {
-        return Err(ProxyError::ConnectTimedOut);
+        return Err(Failed::unsent(ProxyError::ConnectTimedOut));
     };
     if let Some(shared) = worker.pools.take(id, worker.now()) {
         return Ok((shared, Freshness::Reused));
     }
-    let connection = connect::connect(upstream, speaks, timeout).await?;
+    let connection = connect::connect(upstream, speaks, timeout).await.map_err(Failed::unsent)?;
     worker.pools.opened(id, &connection);
     Ok((connection, Freshness::Fresh))
 }
