@@ -30,10 +30,12 @@ fn by_one(check: &Check<'_>, place: Place, by: &AffinityBy) -> Option<Affinity> 
             Some(Affinity::Cookie { name: check.parse(cookie, cookie_name)?, always: always? })
         }
         (None, Some(header), None) => check.parse(header, header_name).map(Affinity::Header),
-        (None, None, Some(on)) => match on.value? {
-            true => Some(Affinity::ClientIp),
-            false => check.add(on.place, "`client_ip: false` says nothing; write `affinity: none`"),
-        },
+        (None, None, Some(on)) => {
+            if on.value? {
+                return Some(Affinity::ClientIp);
+            }
+            check.add(on.place, "`client_ip: false` says nothing; write `affinity: none`")
+        }
         (None, None, None) => check.add(place, format!("the affinity is by nothing; {RIGHT}")),
         _ => check.add(place, format!("the affinity is by more than one thing; {RIGHT}")),
     }

@@ -4,6 +4,9 @@
 //! reported, and its neighbours are looked at all the same. A name counts as known even where what it names is wrong,
 //! so that one mistake is not reported at every place that refers to it.
 
+#![allow(clippy::ref_option, reason = "a field of the file is handed on as it is: absent, wrong or there")]
+#![allow(clippy::option_option, reason = "a value that may be left out can be absent (`Some(None)`) or wrong (`None`)")]
+
 mod admin;
 mod affinity;
 mod check;

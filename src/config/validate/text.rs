@@ -66,10 +66,10 @@ pub(super) fn host_pattern(text: &str) -> Result<String, String> {
 
 /// A path without a query.
 pub(super) fn path(text: &str) -> Result<String, String> {
-    match text.contains('?') {
-        true => Err(format!("{} has a query; write the path alone, like /api/", quote(text))),
-        false => path_and_query(text),
+    if text.contains('?') {
+        return Err(format!("{} has a query; write the path alone, like /api/", quote(text)));
     }
+    path_and_query(text)
 }
 
 /// A path, perhaps with a query.

@@ -1,7 +1,5 @@
 //! The addresses of a group.
 
-use std::path::PathBuf;
-
 use http::uri::Authority;
 use rustls::pki_types::ServerName;
 
@@ -71,7 +69,7 @@ fn endpoint(check: &Check<'_>, url: &str) -> Result<Endpoint, String> {
         |protocol, address| Ok(Endpoint { url: url.to_owned(), protocol, address, ca: None, server_name: None });
     let unix = |path: &str| match path.trim_start_matches("//") {
         "" => Err(format!("{} names no socket; write it like unix:/run/app.sock", quote(url))),
-        _ => Ok(Address::Unix(PathBuf::from(check.path(path)))),
+        _ => Ok(Address::Unix(check.path(path))),
     };
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     let rest = &url[(scheme.len() + 1).min(url.len())..];

@@ -72,17 +72,17 @@ impl<'a> Composer<'a> {
         let mut node = Node { place, span: bytes(span), origin: Origin::Written, value: Value::List(Vec::new()) };
         let anchor = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let quoted = style != ScalarStyle::Plain || check_tag(tag.as_deref(), place)?;
+                let quoted = style != ScalarStyle::Plain || check_tag(tag.as_deref(), span)?;
                 node.value = Value::Scalar(Scalar { text: text.into_owned(), quoted, filled: false });
                 anchor
             }
             Event::SequenceStart(_, anchor, tag) => {
-                check_tag(tag.as_deref(), place)?;
+                check_tag(tag.as_deref(), span)?;
                 node.value = Value::List(self.list(&mut node.span, place, depth)?);
                 anchor
             }
             Event::MappingStart(_, anchor, tag) => {
-                check_tag(tag.as_deref(), place)?;
+                check_tag(tag.as_deref(), span)?;
                 node.value = Value::Map(self.map(&mut node, depth)?);
                 anchor
             }
@@ -156,12 +156,13 @@ fn height(node: &Node) -> usize {
 }
 
 /// Whether the tag makes a scalar a text. Other tags than YAML's own have no meaning here.
-fn check_tag(tag: Option<&Tag>, place: Place) -> Result<bool, Fault> {
+fn check_tag(tag: Option<&Tag>, span: &Span) -> Result<bool, Fault> {
     match tag {
         None => Ok(false),
         Some(tag) if tag.handle() == "tag:yaml.org,2002:" => Ok(tag.suffix() == "str"),
         Some(tag) => {
             let tag = format!("{}{}", tag.handle(), tag.suffix());
+            let place = span.tag_span().map_or_else(|| place(span), |span| place(&span));
             Err(fault(place, format!("the tag {tag:?} has no meaning here; remove it")))
         }
     }
@@ -205,7 +206,7 @@ mod tests {
         let a = root.get("a").unwrap();
         assert_eq!((a.place, &text[a.span.clone()]), (Place { line: 2, col: 4 }, "{ b: 1, c: \"x\" }"));
         let c = a.get("c").unwrap();
-        assert_eq!((c.place, &text[c.span.clone()]), (Place { line: 2, col: 14 }, "\"x\""));
+        assert_eq!((c.place, &text[c.span.clone()]), (Place { line: 2, col: 15 }, "\"x\""));
         let Value::List(items) = &root.get("d").unwrap().value else { panic!() };
         assert_eq!(items[0].get("ü").unwrap().place, Place { line: 4, col: 8 });
     }
@@ -229,7 +230,8 @@ mod tests {
             bomb += &format!("a{i}: &a{i} [{before}]\n");
         }
         assert!(wrong(&bomb).contains("more than 1000000 values"), "{}", wrong(&bomb));
-        assert!(wrong(&"[".repeat(100)).contains("nested deeper than 48 levels"));
+        let flat = format!("a: {}1{}", "[".repeat(60), "]".repeat(60));
+        assert!(wrong(&flat).contains("nested deeper than 48 levels"), "{}", wrong(&flat));
         let mut deep = "a0: &a0 [x]\n".to_owned();
         (1..60).for_each(|i| deep += &format!("a{i}: &a{i} [*a{}]\n", i - 1));
         assert!(wrong(&deep).contains("nested deeper than 48 levels"));
