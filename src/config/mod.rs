@@ -4,8 +4,12 @@
 //! [`load`] and [`parse`] are the way in. A configuration with anything wrong is refused as a whole, and the error
 //! names every mistake with its place.
 
+#[cfg(test)]
+mod examples;
 mod export;
 mod file;
+#[cfg(test)]
+mod mistakes;
 mod near;
 mod problem;
 pub mod spec;

@@ -44,10 +44,9 @@ fn guarded(check: &Check<'_>, admin: &file::Admin, listen: Option<&Bind>) {
     let asks_certificate =
         admin.tls.as_ref().is_some_and(|tls| tls.value.as_ref().is_none_or(|tls| tls.client_ca.is_some()));
     if !address.ip().to_canonical().is_loopback() && admin.tokens.is_none() && !asks_certificate {
-        check.faults.add(
-            at.place,
-            format!("{address} is beyond loopback and asks for no credentials; add `tokens` or `tls.client_ca`, or listen on 127.0.0.1"),
-        );
+        let right = "add `tokens` or `tls.client_ca`, or listen on 127.0.0.1";
+        let message = format!("{address} is beyond loopback and asks for no credentials; {right}");
+        check.faults.add(at.place, message);
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
+use super::scalar::Variables;
 use super::{Node, Origin, Scalar, Value};
 use crate::config::problem::{Fault, Place};
 
@@ -36,7 +37,7 @@ pub(in crate::config) fn compose(text: &str) -> Result<Node, Fault> {
             event => root = Some(composer.node(event, &span, 0)?),
         }
     }
-    let empty = Scalar { text: String::new(), quoted: false, filled: false };
+    let empty = Scalar { text: String::new(), quoted: false, variables: Variables::None };
     Ok(root.unwrap_or(Node { place: start, span: 0..0, origin: Origin::Written, value: Value::Scalar(empty) }))
 }
 
@@ -73,7 +74,7 @@ impl<'a> Composer<'a> {
         let anchor = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let quoted = style != ScalarStyle::Plain || check_tag(tag.as_deref(), span)?;
-                node.value = Value::Scalar(Scalar { text: text.into_owned(), quoted, filled: false });
+                node.value = Value::Scalar(Scalar { text: text.into_owned(), quoted, variables: Variables::None });
                 anchor
             }
             Event::SequenceStart(_, anchor, tag) => {
@@ -227,13 +228,13 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for i in 1..9 {
             let before = format!("*a{}, ", i - 1).repeat(10);
-            bomb += &format!("a{i}: &a{i} [{before}]\n");
+            bomb = format!("{bomb}a{i}: &a{i} [{before}]\n");
         }
         assert!(wrong(&bomb).contains("more than 1000000 values"), "{}", wrong(&bomb));
         let flat = format!("a: {}1{}", "[".repeat(60), "]".repeat(60));
         assert!(wrong(&flat).contains("nested deeper than 48 levels"), "{}", wrong(&flat));
         let mut deep = "a0: &a0 [x]\n".to_owned();
-        (1..60).for_each(|i| deep += &format!("a{i}: &a{i} [*a{}]\n", i - 1));
+        (1..60).for_each(|i| deep = format!("{deep}a{i}: &a{i} [*a{}]\n", i - 1));
         assert!(wrong(&deep).contains("nested deeper than 48 levels"));
     }
 }

@@ -250,6 +250,8 @@ impl<'de> de::SeqAccess<'de> for Placed<'de> {
         match self.given {
             1 => seed.deserialize(number(line)).map(Some),
             2 => seed.deserialize(number(col)).map(Some),
+            // What its text would be is unknown; whatever would be said about it would be misleading.
+            _ if self.reader.node.has_failed() => Err(ReadError(String::new())),
             _ => seed.deserialize(self.reader).map(Some).map_err(|error| {
                 self.reader.report(error);
                 ReadError(String::new())

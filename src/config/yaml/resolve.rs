@@ -4,6 +4,7 @@
 //! change the structure. `${NAME}` must be set, `${NAME:-default}` stands in for one that is unset or empty, and
 //! `$${` is a plain `${`.
 
+use super::scalar::Variables;
 use super::{Node, Scalar, Value};
 use crate::config::problem::{Faults, Place};
 
@@ -67,14 +68,17 @@ fn fill(scalar: &mut Scalar, place: Place, env: Env<'_>, faults: &Faults) {
         return;
     }
     match filled(&scalar.text, env) {
-        Ok((text, filled)) => (scalar.text, scalar.filled) = (text, filled),
-        Err(message) => faults.add(place, message),
+        Ok((text, variables)) => (scalar.text, scalar.variables) = (text, variables),
+        Err(message) => {
+            scalar.variables = Variables::Failed;
+            faults.add(place, message);
+        }
     }
 }
 
 /// `text` with its variables put in, and whether there was any.
-fn filled(text: &str, env: Env<'_>) -> Result<(String, bool), String> {
-    let (mut out, mut rest, mut any) = (String::new(), text, false);
+fn filled(text: &str, env: Env<'_>) -> Result<(String, Variables), String> {
+    let (mut out, mut rest, mut any) = (String::new(), text, Variables::None);
     while let Some(at) = rest.find("${") {
         if rest[..at].ends_with('$') {
             out += &rest[..at - 1];
@@ -87,7 +91,7 @@ fn filled(text: &str, env: Env<'_>) -> Result<(String, bool), String> {
             return Err("`${` has no end; write `${NAME}`, or `$${` for a plain `${`".to_owned());
         };
         out += &variable(inside, env)?;
-        (rest, any) = (after, true);
+        (rest, any) = (after, Variables::Filled);
     }
     Ok((out + rest, any))
 }

@@ -16,9 +16,20 @@ pub(in crate::config) struct Scalar {
     pub(in crate::config) text: String,
     /// It was in quotes, or a block of text.
     pub(in crate::config) quoted: bool,
-    /// An environment variable was put in. In flow style `"${NAME}"` cannot do without quotes, so a quoted one can be
-    /// a number all the same.
-    pub(in crate::config) filled: bool,
+    /// Whether environment variables were put in.
+    pub(in crate::config) variables: Variables,
+}
+
+/// What became of the environment variables in a scalar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Variables {
+    /// It has none.
+    None,
+    /// They were put in. In flow style `"${NAME}"` cannot do without quotes, so a quoted one can be a number all the
+    /// same.
+    Filled,
+    /// One could not be put in, which has been reported: the text is not what was meant.
+    Failed,
 }
 
 /// What a scalar is by itself, where nothing particular is expected.
@@ -35,12 +46,12 @@ pub(super) enum Kind<'a> {
 impl Scalar {
     /// Whether it is YAML's way to say nothing.
     pub(super) fn is_null(&self) -> bool {
-        !self.quoted && !self.filled && matches!(&*self.text, "" | "~" | "null" | "Null" | "NULL")
+        !self.quoted && self.variables == Variables::None && matches!(&*self.text, "" | "~" | "null" | "Null" | "NULL")
     }
 
     /// The text of a number or boolean: quotes make it a text.
     pub(super) fn unquoted(&self) -> Option<&str> {
-        (self.filled || !self.quoted).then_some(&*self.text)
+        (self.variables == Variables::Filled || !self.quoted).then_some(&*self.text)
     }
 
     /// What it is by itself (YAML 1.2, core schema, without octal and hexadecimal numbers).
@@ -107,7 +118,9 @@ mod tests {
 
     #[test]
     fn only_true_and_false_are_booleans_and_only_decimal_numbers_are_numbers() {
-        let kind = |text: &str| format!("{:?}", Scalar { text: text.to_owned(), quoted: false, filled: false }.kind());
+        let kind = |text: &str| {
+            format!("{:?}", Scalar { text: text.to_owned(), quoted: false, variables: Variables::None }.kind())
+        };
         for (text, is) in [
             ("true", "Bool(true)"),
             ("yes", "Text(\"yes\")"),

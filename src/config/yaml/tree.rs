@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Scalar;
+use super::scalar::Variables;
 use crate::config::problem::Place;
 
 /// A value of the document.
@@ -54,6 +55,11 @@ impl Node {
             Value::Map(entries) => entries.iter().find(|(k, _)| k.text() == Some(key)).map(|(_, v)| v),
             _ => None,
         }
+    }
+
+    /// Whether it is a scalar with an environment variable that could not be put in.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(&self.value, Value::Scalar(Scalar { variables: Variables::Failed, .. }))
     }
 
     /// What it is, for messages: `"abc"`, `a list`, `empty`.
