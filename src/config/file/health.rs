@@ -23,10 +23,8 @@ pub(in crate::config) struct Health {
     /// A probe that takes longer has failed; default 2s.
     pub(in crate::config) timeout: Maybe<Period>,
     /// Successes in a row that make an unhealthy upstream healthy; default 2.
-    #[schemars(range(min = 1))]
     pub(in crate::config) healthy_after: Maybe<u32>,
     /// Failures in a row that make a healthy upstream unhealthy; default 2.
-    #[schemars(range(min = 1))]
     pub(in crate::config) unhealthy_after: Maybe<u32>,
     /// For http: what the answer must be, all of it.
     pub(in crate::config) expect: Maybe<Expect>,

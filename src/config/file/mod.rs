@@ -42,8 +42,7 @@ pub(super) struct File {
     pub(super) admin: Maybe<Admin>,
     /// Where the state of traffic is kept.
     pub(super) state: Maybe<State>,
-    /// Data-plane threads; default: one per core.
-    #[schemars(range(min = 1, max = 256))]
+    /// Data-plane threads, 1 to 256; default: one per core.
     pub(super) workers: Maybe<u16>,
     /// Ports for clients, by name.
     #[schemars(required)]

@@ -57,7 +57,6 @@ pub(in crate::config) struct Redirect {
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Respond {
     /// Its status; default 200.
-    #[schemars(range(min = 200, max = 599))]
     pub(in crate::config) status: Maybe<u16>,
     /// Its body; default empty.
     pub(in crate::config) body: Maybe<Text>,

@@ -64,8 +64,7 @@ pub(in crate::config) struct UpstreamMap {
     /// http://host:port, https://host:port, h2c://host:port or unix:/path.
     #[schemars(required)]
     pub(in crate::config) url: Maybe<String>,
-    /// Relative share of the group's requests; default 1.
-    #[schemars(range(min = 1))]
+    /// Relative share of the group's requests, 1 or more; default 1.
     pub(in crate::config) weight: Maybe<u32>,
     /// For https: PEM file of the authorities to trust instead of the system's.
     pub(in crate::config) ca: Maybe<String>,
