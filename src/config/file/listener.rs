@@ -1,0 +1,56 @@
+//! `listeners` as written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{List, Maybe};
+
+/// A port that clients connect to.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Listener {
+    /// 127.0.0.1:8080, [::]:8080, or `unix:/run/web.sock`.
+    #[schemars(required)]
+    pub(in crate::config) bind: Maybe<String>,
+    /// HTTPS.
+    pub(in crate::config) tls: Maybe<ListenerTls>,
+    /// Where its requests go; default `split`.
+    pub(in crate::config) sends_to: Maybe<SendsTo>,
+    /// Networks that may connect; default: all.
+    pub(in crate::config) allow: List<String>,
+    /// Networks whose `X-Forwarded-*` and `Forwarded` fields are believed.
+    pub(in crate::config) trusted_proxies: List<String>,
+}
+
+/// HTTPS for a port.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct ListenerTls {
+    /// Chosen by the name that the client asks for; the first one where none fits.
+    #[schemars(required)]
+    pub(in crate::config) certificates: List<Certificate>,
+    /// PEM file: clients must show a certificate of this authority.
+    pub(in crate::config) client_ca: Maybe<String>,
+}
+
+/// A certificate chain and its key.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Certificate {
+    /// PEM file with the certificate chain, leaf first.
+    #[schemars(required)]
+    pub(in crate::config) cert: Maybe<String>,
+    /// PEM file with the private key.
+    #[schemars(required)]
+    pub(in crate::config) key: Maybe<String>,
+}
+
+/// Which group a listener's requests go to.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum SendsTo {
+    /// By rules, affinity and split.
+    Split,
+    /// Always to the candidate: test traffic before users come.
+    Candidate,
+}

@@ -1,0 +1,58 @@
+//! The file: what users write, as types. The mirror of the YAML, and the source of its JSON Schema.
+//!
+//! Only the form is known here: keys, shapes, units. Whether names are known and files are there is `validate`'s
+//! business. Every value keeps its place; one that could not be read is missing and has been reported.
+
+mod admin;
+mod health;
+mod listener;
+mod route;
+mod service;
+mod telemetry;
+mod units;
+
+pub(super) use admin::{Admin, AdminTls, Role, State, Token};
+pub(super) use health::{Expect, Health, Kind};
+pub(super) use listener::{Listener, ListenerTls, SendsTo};
+pub(super) use route::{HeaderEdits, Headers, Redirect, Respond, Route, RouteMatch};
+pub(super) use service::{
+    Affinity, AffinityBy, Balance, Expected, Expose, Group, Retries, Rule, Service, Timeouts, Upstream, UpstreamMap,
+    When,
+};
+pub(super) use telemetry::{AccessLog, Telemetry};
+pub(super) use units::{Percentage, Period};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::yaml::{At, Named};
+
+/// A list, each of its items with its place.
+pub(super) type List<T> = Option<At<Vec<At<T>>>>;
+/// A value that may be left out.
+pub(super) type Maybe<T> = Option<At<T>>;
+
+/// The configuration of pointsman: a reverse proxy that moves traffic between versions of a service. `${NAME}` and
+/// `${NAME:-default}` take environment variables in any value; relative paths are relative to this file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "pointsman")]
+pub(super) struct File {
+    /// The admin port and who may use it.
+    pub(super) admin: Maybe<Admin>,
+    /// Where the state of traffic is kept.
+    pub(super) state: Maybe<State>,
+    /// Data-plane threads, 1 to 256; default: one per core.
+    pub(super) workers: Maybe<u16>,
+    /// Ports for clients, by name.
+    #[schemars(required)]
+    pub(super) listeners: Maybe<Named<Listener>>,
+    /// What users call, by name.
+    #[schemars(required)]
+    pub(super) services: Maybe<Named<Service>>,
+    /// Which requests go where. The most specific match wins: exact host, then longest path, then most conditions.
+    #[schemars(required)]
+    pub(super) routes: List<Route>,
+    /// Logs.
+    pub(super) telemetry: Maybe<Telemetry>,
+}

@@ -1,0 +1,151 @@
+//! Durations and percentages as people write them.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::config::yaml::{Text, quote};
+use crate::model::split::Share;
+
+/// The longest accepted duration, a year: added to any point in time, it cannot overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A duration: `250ms`, `5s`, `10m`, `1h`, or several in a row, `1h30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Period(pub(in crate::config) Duration);
+
+impl Period {
+    /// Reads `text`.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub(in crate::config) fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{} is not a duration; write it like 250ms, 5s, 10m or 1h", quote(text));
+        let too_long = || format!("{} is longer than a year; write less", quote(text));
+        let (mut sum, mut rest) = (Duration::ZERO, text);
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|n| *n > 0).ok_or_else(wrong)?;
+            let (number, behind) = rest.split_at(digits);
+            let unit = behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len());
+            let millis = match &behind[..unit] {
+                "ms" => 1,
+                "s" => 1000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                _ => return Err(wrong()),
+            };
+            let millis = number.parse::<u64>().ok().and_then(|n| n.checked_mul(millis)).ok_or_else(too_long)?;
+            sum = sum.checked_add(Duration::from_millis(millis)).filter(|s| *s <= LONGEST).ok_or_else(too_long)?;
+            rest = &behind[unit..];
+        }
+        if text.is_empty() { Err(wrong()) } else { Ok(Self(sum)) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&Text::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Period {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^([0-9]+(ms|s|m|h))+$|\$\{.+\}",
+            "description": "A duration: 250ms, 5s, 10m, 1h",
+        })
+    }
+}
+
+/// A part of the whole in per cent: `20`, `99.9`, `20%`; to four decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Percentage(pub(in crate::config) Share);
+
+impl Percentage {
+    /// Reads `text`.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub(in crate::config) fn parse(text: &str) -> Result<Self, String> {
+        let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+        let decimals = number.split_once('.').map_or("", |(_, decimals)| decimals).trim_end_matches('0');
+        let is_decimal = number.bytes().any(|b| b.is_ascii_digit())
+            && number.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+            && number.bytes().filter(|b| *b == b'.').count() < 2;
+        match number.parse::<f64>() {
+            Ok(percent) if is_decimal && decimals.len() <= 4 => {
+                Share::from_percent(percent).map(Self).map_err(|e| format!("{e}; write it like 25 or 99.9"))
+            }
+            Ok(_) if is_decimal => Err(format!("{} has more than 4 decimals; round it", quote(text))),
+            _ => Err(format!("{} is not a percentage from 0 to 100; write it like 25 or 99.9", quote(text))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Percentage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&Text::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Percentage {
+    fn schema_name() -> Cow<'static, str> {
+        "Percentage".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A percentage with up to 4 decimals: 25, 99.9, 20%",
+            "anyOf": [
+                { "type": "number", "minimum": 0, "maximum": 100 },
+                { "type": "string", "pattern": r"^[0-9]+(\.[0-9]{1,4})? ?%?$|\$\{.+\}" },
+            ],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_and_an_end() {
+        for (text, millis) in [("250ms", 250), ("5s", 5000), ("10m", 600_000), ("1h30m", 5_400_000), ("0s", 0)] {
+            assert_eq!(Period::parse(text), Ok(Period(Duration::from_millis(millis))), "{text}");
+        }
+        for text in ["", "5", "s", "5 s", "5sec", "1.5s", "-1s", "5s ", "5d", "ms5"] {
+            let right = format!("{text:?} is not a duration; write it like 250ms, 5s, 10m or 1h");
+            assert_eq!(Period::parse(text), Err(right));
+        }
+        for text in ["8761h", "99999999999999999999h", "18446744073709551615ms"] {
+            assert_eq!(Period::parse(text), Err(format!("{text:?} is longer than a year; write less")));
+        }
+    }
+
+    #[test]
+    fn percentages_have_at_most_four_decimals() {
+        for (text, ppm) in [("0", 0), ("100", 1_000_000), ("99.9", 999_000), ("20%", 200_000), ("33.3333", 333_333)] {
+            assert_eq!(Percentage::parse(text).map(|p| p.0.ppm()), Ok(ppm), "{text}");
+        }
+        assert_eq!(Percentage::parse("1.50000").map(|p| p.0.ppm()), Ok(15_000));
+        for (text, wrong) in [
+            ("101", "a share is a percentage from 0 to 100, not 101; write it like 25 or 99.9"),
+            ("1.23456", "\"1.23456\" has more than 4 decimals; round it"),
+            ("-1", "\"-1\" is not a percentage from 0 to 100; write it like 25 or 99.9"),
+            ("nan", "\"nan\" is not a percentage from 0 to 100; write it like 25 or 99.9"),
+            ("1e1", "\"1e1\" is not a percentage from 0 to 100; write it like 25 or 99.9"),
+            (".", "\".\" is not a percentage from 0 to 100; write it like 25 or 99.9"),
+            ("", "\"\" is not a percentage from 0 to 100; write it like 25 or 99.9"),
+        ] {
+            assert_eq!(Percentage::parse(text), Err(wrong.to_owned()));
+        }
+    }
+}
