@@ -36,5 +36,6 @@
 
 pub mod config;
 pub mod control;
+pub mod demo;
 pub mod model;
 pub mod routing;
