@@ -37,6 +37,7 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod demo;
 pub mod model;
 pub mod proxy;
 pub mod routing;

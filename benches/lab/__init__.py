@@ -1,0 +1,1 @@
+"""The experiments of benches/run, one a file, and the programs they are made with."""

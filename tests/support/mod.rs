@@ -1,0 +1,24 @@
+//! What the promises are tested with: upstreams that misbehave on demand, clients that check what must always hold,
+//! the proxy as the real binary, and real programs of other makers.
+//!
+//! A fixture that panics fails its test; everything that waits is bounded.
+
+// Each promise uses its own part of this, and a fixture may well be ahead of its first user.
+#![allow(dead_code, unreachable_pub)]
+// A fixture that cannot do its work has failed the test; there is nobody to hand an error to.
+#![allow(clippy::unwrap_used)]
+
+pub mod certs;
+pub mod client;
+pub mod eventually;
+pub mod peers;
+pub mod ports;
+pub mod proxy;
+pub mod upstream;
+pub mod wire;
+
+pub use client::Client;
+pub use eventually::{eventually, eventually_within};
+#[allow(unused_imports)]
+pub use proxy::Proxy;
+pub use upstream::{Answer, Upstream};
