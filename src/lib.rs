@@ -34,7 +34,9 @@
 //! | 1 | `config`, `routing`, `store`, `telemetry` |
 //! | 0 | `model` |
 
+pub mod admin;
 pub mod config;
 pub mod control;
 pub mod model;
 pub mod routing;
+pub mod telemetry;
