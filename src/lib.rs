@@ -35,6 +35,7 @@
 //! | 0 | `model` |
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod model;

@@ -10,9 +10,6 @@ use prometheus_client::registry::Registry;
 
 use crate::model::histogram;
 
-/// The labels of what exists once.
-const UNLABELLED: [(&str, &str); 0] = [];
-
 /// Everything that a scrape shows.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
@@ -172,10 +169,9 @@ impl Samples {
             .iter()
             .map(|(service, cause, n)| ([("service", service.clone()), ("cause", (*cause).to_owned())], *n));
         out.counters("rollbacks", "Rollbacks, by who or what caused them", rollbacks)?;
-        let switches = std::iter::once((UNLABELLED, &self.switch_seconds));
-        out.histograms("switch_seconds", "Switches and rollbacks, from the command to its publication", switches)?;
-        let reload = std::iter::once((UNLABELLED, f64::from(u8::from(self.last_reload_ok))));
-        out.gauges("config_last_reload_successful", "Whether the last reload of the file succeeded", reload)?;
+        out.histogram("switch_seconds", "Switches and rollbacks, from command to publication", &self.switch_seconds)?;
+        let reload = f64::from(u8::from(self.last_reload_ok));
+        out.gauge("config_last_reload_successful", "Whether the last reload of the file succeeded", reload)?;
         out.gauges("build_info", "This program", std::iter::once(([("version", self.version)], 1.0)))
     }
 }
@@ -220,6 +216,16 @@ impl Writer<'_> {
             family.encode_family(&labels)?.encode_gauge(&value)?;
         }
         Ok(())
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> std::fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, durations: &Durations) -> std::fmt::Result {
+        let Durations { sum, count, .. } = *durations;
+        let mut one = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        one.encode_histogram::<NoLabelSet>(sum, count, &durations.complete(), None)
     }
 
     fn histograms<'d, L: EncodeLabelSet>(
@@ -293,6 +299,7 @@ mod tests {
             r#"pointsman_switch_seconds_bucket{le="0.01"} 3"#,
             r#"pointsman_switch_seconds_bucket{le="+Inf"} 4"#,
             "pointsman_switch_seconds_count 4",
+            "pointsman_switch_seconds_sum 5.0",
             "pointsman_config_last_reload_successful 1.0",
             r#"pointsman_build_info{version="0.1.0"} 1.0"#,
             "# EOF",
