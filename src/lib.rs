@@ -34,6 +34,7 @@
 //! | 1 | `config`, `routing`, `store`, `telemetry` |
 //! | 0 | `model` |
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod control;

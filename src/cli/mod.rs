@@ -1,5 +1,227 @@
-//! Floor 4: the command line. One file per verb.
+//! Floor 4: the command line. One file per verb or small family of verbs.
+//!
+//! Verbs that talk to a running proxy are ordinary clients of its admin API: they hold a [`client::Client`], read
+//! [`crate::admin::wire`] and know nothing else of the proxy. `run` and `demo` are only described here; starting them
+//! is composition, which lies above this floor.
 
 pub mod check;
+mod client;
+mod config;
+mod events;
+mod explain;
 pub mod init;
+mod output;
 pub mod schema;
+mod start;
+mod status;
+mod stream;
+mod table;
+mod token;
+mod traffic;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use client::CallError;
+pub use start::{DemoArgs, RunArgs};
+
+/// Exit code for wrong usage (`EX_USAGE` of BSD's sysexits).
+pub const WRONG_USAGE: u8 = 64;
+
+/// A reverse proxy that moves traffic between versions of a service, at once or step by step.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// Which proxy is talked to.
+    #[command(flatten)]
+    pub target: Target,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Which proxy is talked to, and how answers are shown.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Talking to a running proxy")]
+pub struct Target {
+    /// Its admin port: http://HOST:PORT, https://HOST:PORT or unix:/PATH.
+    #[arg(long, global = true, value_name = "URL", env = "POINTSMAN_ADMIN", default_value = "http://127.0.0.1:7070")]
+    pub admin: String,
+    /// The bearer token, where the admin port asks for one.
+    #[arg(long, global = true, value_name = "TOKEN", env = "POINTSMAN_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// PEM file of the authorities to trust for https, instead of the system's.
+    #[arg(long, global = true, value_name = "FILE", env = "POINTSMAN_CA")]
+    pub ca: Option<PathBuf>,
+    /// How to show answers.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// How answers are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Tables and sentences.
+    Text,
+    /// The API's JSON, one document (events: one per line).
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Start the proxy.
+    Run(RunArgs),
+    /// Check a configuration file and say everything that is wrong with it.
+    Check(check::Args),
+    /// The JSON Schema of the configuration file.
+    Schema(schema::Args),
+    /// Write a configuration to start from.
+    Init(init::Args),
+    /// Try it: two example applications, a load and the proxy; nothing to write first.
+    Demo(DemoArgs),
+    /// Shares, health, requests in flight, rates and latencies.
+    Status(status::StatusArgs),
+    /// Everything to GROUP, at once.
+    Switch(traffic::SwitchArgs),
+    /// GROUP's share, at once; the others keep their proportions.
+    Shift(traffic::ShiftArgs),
+    /// Back to the last stable split, at once.
+    Rollback(traffic::RollbackArgs),
+    /// Which group a request like this gets, and why.
+    Explain(explain::ExplainArgs),
+    /// The audit log.
+    Events(events::EventsArgs),
+    /// Changes of traffic and configuration, the last ones last.
+    History(events::HistoryArgs),
+    /// What is running, in short.
+    Config,
+    /// Read the file again and apply it, or change nothing and say what is wrong.
+    Reload,
+    /// What differs between the file and what is running.
+    Drift,
+    /// The running configuration as a YAML file, with the splits of now.
+    Export,
+    /// Bearer tokens for the admin port.
+    #[command(subcommand)]
+    Token(token::TokenVerb),
+}
+
+/// Does what `verb` says; for `run` and `demo`, see [`Verb`].
+///
+/// # Errors
+/// A [`CallError`] where the proxy refused or could not be reached; otherwise what went wrong on this side.
+pub fn run(verb: Verb, target: &Target) -> anyhow::Result<ExitCode> {
+    match &verb {
+        Verb::Token(verb) => return token::run(verb, target).map(|()| ExitCode::SUCCESS),
+        Verb::Check(args) => return check::run(args),
+        Verb::Schema(args) => return schema::run(args),
+        Verb::Init(args) => return init::run(args),
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("the runtime could not be started")?.block_on(talk(verb, target))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn talk(verb: Verb, target: &Target) -> anyhow::Result<()> {
+    let client = client::Client::new(target)?;
+    match verb {
+        Verb::Status(args) => status::run(&args, &client, target.output).await,
+        Verb::Switch(args) => traffic::switch(args, &client, target.output).await,
+        Verb::Shift(args) => traffic::shift(args, &client, target.output).await,
+        Verb::Rollback(args) => traffic::rollback(args, &client, target.output).await,
+        Verb::Explain(args) => explain::run(&args, &client, target.output).await,
+        Verb::Events(args) => events::events(&args, &client, target.output).await,
+        Verb::History(args) => events::history(&args, &client, target.output).await,
+        Verb::Config => config::show(&client, target.output).await,
+        Verb::Reload => config::reload(&client, target.output).await,
+        Verb::Drift => config::drift(&client, target.output).await,
+        Verb::Export => config::export(&client).await,
+        Verb::Run(_) | Verb::Demo(_) | Verb::Token(_) | Verb::Check(_) | Verb::Schema(_) | Verb::Init(_) => {
+            anyhow::bail!("this verb does not talk to a running proxy")
+        }
+    }
+}
+
+/// Says on standard error why something failed, and gives the exit code. A reader that went away (`| head`) is no
+/// failure.
+pub fn complain(error: &anyhow::Error, output: Output) -> ExitCode {
+    let gone = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
+    if error.chain().filter_map(|cause| cause.downcast_ref()).any(gone) {
+        return ExitCode::SUCCESS;
+    }
+    match (output, error.downcast_ref::<CallError>()) {
+        (Output::Json, Some(CallError::Refused { problem, .. })) => {
+            eprintln!("{}", serde_json::to_string(problem).unwrap_or_default());
+        }
+        _ => eprintln!("error: {error:#}"),
+    }
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_description_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_is_understood() {
+        for line in [
+            "pointsman run --config x.yaml",
+            "pointsman demo --port 8080 --admin-port 7070",
+            "pointsman status",
+            "pointsman status shop --output json",
+            "pointsman --admin unix:/run/p.sock status",
+            "pointsman switch shop green",
+            "pointsman switch shop,api green --force --reason later",
+            "pointsman switch --all green",
+            "pointsman shift shop green --to 12.5",
+            "pointsman rollback shop --reason slow",
+            "pointsman rollback shop,api",
+            "pointsman rollback --all",
+            "pointsman explain shop --cookie a=b --cookie c=d --header k:v",
+            "pointsman events --follow --since 3",
+            "pointsman history shop",
+            "pointsman config",
+            "pointsman reload --token x",
+            "pointsman drift",
+            "pointsman export",
+            "pointsman token new --name ops --role operator",
+        ] {
+            parsed(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_told_apart_from_help() {
+        for line in [
+            "pointsman",
+            "pointsman flip shop",
+            "pointsman switch green",
+            "pointsman switch --all",
+            "pointsman switch shop green --all",
+            "pointsman shift shop green",
+            "pointsman shift shop green --to many",
+            "pointsman rollback",
+            "pointsman token new --name ops --role king",
+            "pointsman status --output xml",
+        ] {
+            assert!(parsed(line).unwrap_err().use_stderr(), "{line}");
+        }
+        assert!(!parsed("pointsman --help").unwrap_err().use_stderr());
+        assert!(!parsed("pointsman switch --help").unwrap_err().use_stderr());
+    }
+}

@@ -1,4 +1,6 @@
-//! Floor 1: logs and metrics. Passed in, no globals beside the tracing subscriber of the process.
+//! Floor 1: what can be seen of a running process. Passed in where it is needed; there are no globals beside the
+//! process's tracing subscriber.
 
 pub mod access_log;
 pub mod logging;
+pub mod metrics;

@@ -1,0 +1,238 @@
+//! The admin port itself: accepts connections, speaks TLS and HTTP/1.1, and closes in order.
+//!
+//! Every connection is owned by [`serve`] and ends with it; there is a bounded number of them, and each wait on a peer
+//! (handshake, request head) has a deadline. It refuses to know what is asked for.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::gate::Link;
+use super::{Desk, Settings, router};
+use crate::config::spec::{Admin, Bind};
+use crate::control::handle::Handle;
+use crate::routing::sockets::{BindError, Sockets};
+
+/// Connections at a time; further ones wait in the kernel.
+const MAX_CONNECTIONS: usize = 512;
+/// Time for a TLS handshake.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Time for a request's head, also between the requests of a connection.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// Largest request head in bytes.
+const MAX_HEAD: usize = 64 << 10;
+/// Time that open connections get to finish their requests when the port closes.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// Pause after an accept that failed: the process is out of descriptors, mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The bound admin port.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    /// The same socket as it was bound: its holder cares for the file of a unix socket.
+    bound: Sockets,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Why the admin port does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The bound socket is not usable.
+    #[error("the admin port's socket is not usable")]
+    Socket(#[from] io::Error),
+    /// It would be open to everybody.
+    #[error(
+        "the admin port {0} is reachable beyond loopback and asks for no credentials; add admin.tokens (make one with `pointsman token new`) or listen on 127.0.0.1 or a unix socket"
+    )]
+    NeedsCredentials(SocketAddr),
+}
+
+impl Listener {
+    /// Binds the admin port. Must be called within the runtime that will serve it.
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`] and [`ServeError::Socket`].
+    pub fn bind(bind: &Bind) -> Result<Self, ServeError> {
+        let bound = Sockets::bind(bind, 1)?;
+        let socket = match &bound {
+            Sockets::Tcp(sockets) => {
+                let socket = sockets.first().ok_or(io::ErrorKind::NotConnected).map_err(io::Error::from)?;
+                Socket::Tcp(TcpListener::from_std(socket.try_clone()?)?)
+            }
+            Sockets::Unix(socket) => Socket::Unix(UnixListener::from_std(socket.try_clone()?)?),
+        };
+        Ok(Self { socket, bound })
+    }
+
+    /// The address in use, with the port that the system chose; none for a unix socket.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.bound.local_address()
+    }
+
+    async fn accept(&self) -> io::Result<(Accepted, Link)> {
+        match &self.socket {
+            Socket::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                stream.set_nodelay(true)?;
+                let link = Link::Tcp { peer, local: stream.local_addr()? };
+                Ok((Accepted::Tcp(stream), link))
+            }
+            Socket::Unix(socket) => Ok((Accepted::Unix(socket.accept().await?.0), Link::Unix)),
+        }
+    }
+}
+
+enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Serves the admin API until `shutdown` is ready; then stops accepting, lets requests finish for up to five seconds
+/// and ends event streams.
+///
+/// # Errors
+/// [`ServeError::NeedsCredentials`], before anything is accepted.
+pub async fn serve(
+    listener: Listener,
+    settings: Settings,
+    handle: Handle,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    refuse_strangers(&settings.admin, listener.local_address())?;
+    let (closing, closed) = watch::channel(false);
+    let router = router::complete(router::routes(), Arc::new(settings.admin)).with_state(Desk::new(handle, closed));
+    let port = Port { listener, tls: settings.tls.map(TlsAcceptor::from), router };
+    let mut connections = port.accept_until(shutdown, &closing).await;
+    drop(port);
+    closing.send_replace(true);
+    if timeout(CLOSE_WITHIN, async { while connections.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!(open = connections.len(), "admin connections were cut off at shutdown");
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+/// Without tokens everybody who reaches the port may do everything: then nobody from elsewhere may reach it.
+fn refuse_strangers(admin: &Admin, address: Option<SocketAddr>) -> Result<(), ServeError> {
+    let loopback = |ip: IpAddr| ip.to_canonical().is_loopback();
+    match address {
+        Some(address) if admin.tokens.is_empty() && !loopback(address.ip()) => {
+            Err(ServeError::NeedsCredentials(address))
+        }
+        _ => Ok(()),
+    }
+}
+
+struct Port {
+    listener: Listener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+}
+
+impl Port {
+    async fn accept_until(&self, shutdown: impl Future<Output = ()>, closing: &watch::Sender<bool>) -> JoinSet<()> {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return connections,
+                Some(_) = connections.join_next() => {}
+                (place, stream, link) = self.next(&places) => {
+                    let one = Connection { router: self.router.clone(), link, closed: closing.subscribe(), _place: place };
+                    connections.spawn(one.run(stream, self.tls.clone()));
+                }
+            }
+        }
+    }
+
+    async fn next(&self, places: &Arc<Semaphore>) -> (OwnedSemaphorePermit, Accepted, Link) {
+        let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, link)) => return (place, stream, link),
+                Err(error) => {
+                    tracing::warn!(%error, "the admin port could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Returns when the port closes.
+pub(super) async fn until_closed(closed: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone: then the port is closed just the same.
+    drop(closed.wait_for(|closed| *closed).await);
+}
+
+struct Connection {
+    router: Router,
+    link: Link,
+    closed: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run(self, stream: Accepted, tls: Option<TlsAcceptor>) {
+        match (stream, tls) {
+            (Accepted::Tcp(stream), Some(tls)) => match timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.speak(stream).await,
+                Ok(Err(error)) => tracing::debug!(%error, link = ?self.link, "the admin port's TLS handshake failed"),
+                Err(_) => tracing::debug!(link = ?self.link, "the admin port's TLS handshake took too long"),
+            },
+            (Accepted::Tcp(stream), None) => self.speak(stream).await,
+            (Accepted::Unix(stream), _) => self.speak(stream).await,
+        }
+    }
+
+    async fn speak(mut self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let (router, link) = (self.router.clone(), self.link);
+        let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(link);
+            tower::ServiceExt::oneshot(router.clone(), request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            .max_header_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), answer);
+        let mut connection = pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = until_closed(&mut self.closed) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, link = ?self.link, "an admin connection broke off");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! `switch`, `shift` and `rollback`: changes of traffic, each with its receipt in a line.
+
+use anyhow::bail;
+use clap::Args;
+use http::Method;
+use serde_json::json;
+
+use super::Output;
+use super::client::{Client, segment};
+use super::output::{duration, say, say_json, split};
+use crate::admin::wire::{Receipt, Services};
+
+/// What `switch` is told.
+#[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
+pub struct SwitchArgs {
+    /// One service, or several that move together: shop,api.
+    #[arg(value_name = "SERVICES", required_unless_present = "all", conflicts_with = "all")]
+    services: Option<String>,
+    /// The group that gets everything.
+    group: String,
+    /// All services.
+    #[arg(long)]
+    all: bool,
+    /// Also to a group that is not healthy.
+    #[arg(long)]
+    force: bool,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// What `shift` is told.
+#[derive(Debug, Args)]
+pub struct ShiftArgs {
+    /// The service.
+    service: String,
+    /// The group whose share is set.
+    group: String,
+    /// Its share in per cent.
+    #[arg(long, value_name = "PERCENT")]
+    to: f64,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// What `rollback` is told.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// One service, or several that move together: shop,api.
+    #[arg(value_name = "SERVICES", required_unless_present = "all", conflicts_with = "all")]
+    services: Option<String>,
+    /// All services.
+    #[arg(long)]
+    all: bool,
+    /// Also to a stable group that is not healthy.
+    #[arg(long)]
+    force: bool,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+pub(super) async fn switch(args: SwitchArgs, client: &Client, output: Output) -> anyhow::Result<()> {
+    let services = named(args.services.as_deref(), client).await?;
+    let body = json!({"services": services, "to": args.group, "force": args.force, "reason": args.reason});
+    let receipt: Receipt = client.call(Method::POST, "/api/v1/switch", Some(&body)).await?;
+    show(&receipt, Back::Rollback, output)
+}
+
+pub(super) async fn shift(args: ShiftArgs, client: &Client, output: Output) -> anyhow::Result<()> {
+    let path = format!("/api/v1/services/{}/shift", segment(&args.service));
+    let body = json!({"group": args.group, "to": args.to, "reason": args.reason});
+    let receipt: Receipt = client.call(Method::POST, &path, Some(&body)).await?;
+    show(&receipt, Back::Rollback, output)
+}
+
+pub(super) async fn rollback(args: RollbackArgs, client: &Client, output: Output) -> anyhow::Result<()> {
+    let services = named(args.services.as_deref(), client).await?;
+    let body = json!({"services": services, "force": args.force, "reason": args.reason});
+    let receipt: Receipt = client.call(Method::POST, "/api/v1/rollback", Some(&body)).await?;
+    show(&receipt, Back::None, output)
+}
+
+/// The services that are named, or all of them.
+async fn named(list: Option<&str>, client: &Client) -> anyhow::Result<Vec<String>> {
+    let services: Vec<String> = match list {
+        Some(list) => list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
+        None => {
+            let all: Services = client.get("/api/v1/services").await?;
+            all.services.into_iter().map(|service| service.name).collect()
+        }
+    };
+    if services.is_empty() {
+        bail!("no service is named; write shop or shop,api");
+    }
+    Ok(services)
+}
+
+/// How the way back is shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Back {
+    Rollback,
+    None,
+}
+
+fn show(receipt: &Receipt, back: Back, output: Output) -> anyhow::Result<()> {
+    match output {
+        Output::Json => say_json(receipt),
+        Output::Text => Ok(say(&text(receipt, back))?),
+    }
+}
+
+fn text(receipt: &Receipt, back: Back) -> String {
+    let moved: Vec<_> = receipt.services.iter().filter(|one| split(&one.before) != split(&one.after)).collect();
+    let mut lines: Vec<String> = Vec::new();
+    for one in &receipt.services {
+        let now = split(&one.after);
+        let was = split(&one.before);
+        let how = if now == was { "already so".to_owned() } else { format!("was {was}") };
+        lines.push(format!("{}: {now} ({how})", one.service));
+    }
+    let mut end = format!("version {}", receipt.version);
+    if receipt.changed {
+        end += &format!(" · {}", duration(Some(receipt.ms)));
+        if back == Back::Rollback && !moved.is_empty() {
+            let names: Vec<_> = moved.iter().map(|one| one.service.as_str()).collect();
+            end += &format!(" · back with: pointsman rollback {}", names.join(","));
+        }
+    } else {
+        end += " · nothing changed";
+    }
+    // One service fits a line with what is said about all of them.
+    match &mut lines[..] {
+        [only] => *only += &format!(" · {end}"),
+        _ => lines.push(end),
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::wire::{Number, ServiceReceipt, Shares};
+
+    fn shares(blue: f64) -> Shares {
+        [("blue".to_owned(), Number(blue)), ("green".to_owned(), Number(100.0 - blue))].into()
+    }
+
+    fn receipt(moves: &[(&str, f64, f64)]) -> Receipt {
+        let service = |(name, before, after): &(&str, f64, f64)| ServiceReceipt {
+            service: (*name).to_owned(),
+            before: shares(*before),
+            after: shares(*after),
+            stable: shares(100.0),
+        };
+        Receipt {
+            version: 13,
+            changed: moves.iter().any(|(_, before, after)| before != after),
+            services: moves.iter().map(service).collect(),
+            ms: Number(4.2),
+            event: Some(7),
+            split: None,
+            stable_split: None,
+        }
+    }
+
+    #[test]
+    fn a_receipt_says_what_is_what_was_and_the_way_back() {
+        let one = text(&receipt(&[("shop", 100.0, 0.0)]), Back::Rollback);
+        assert_eq!(one, "shop: green 100 (was blue 100) · version 13 · 4.2 ms · back with: pointsman rollback shop\n");
+        let two = text(&receipt(&[("shop", 100.0, 75.0), ("api", 100.0, 100.0)]), Back::Rollback);
+        assert_eq!(
+            two,
+            "shop: blue 75, green 25 (was blue 100)\napi: blue 100 (already so)\n\
+             version 13 · 4.2 ms · back with: pointsman rollback shop\n"
+        );
+    }
+
+    #[test]
+    fn a_receipt_for_nothing_says_so_and_a_rollback_offers_no_way_back() {
+        let nothing = text(&receipt(&[("shop", 0.0, 0.0)]), Back::Rollback);
+        assert_eq!(nothing, "shop: green 100 (already so) · version 13 · nothing changed\n");
+        let back = text(&receipt(&[("shop", 0.0, 100.0)]), Back::None);
+        assert_eq!(back, "shop: blue 100 (was green 100) · version 13 · 4.2 ms\n");
+    }
+}
