@@ -1,5 +1,6 @@
 //! What can be asked of the controller, and what it answers.
 
+pub use crate::model::change::Stable;
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::Split;
 
@@ -25,16 +26,6 @@ pub enum Force {
     No,
     /// Do it all the same.
     Yes,
-}
-
-/// Whether a split becomes the stable one on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Stable {
-    /// By the usual rule: what had 100 when a change began.
-    #[default]
-    ByRule,
-    /// This split is where rollbacks go from now on.
-    Declared,
 }
 
 /// A change of traffic. Over several services it is one publication, all or none.
