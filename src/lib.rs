@@ -38,3 +38,4 @@ pub mod config;
 pub mod control;
 pub mod model;
 pub mod routing;
+pub mod store;
