@@ -4,5 +4,11 @@
 //! durable, then published. Knows nothing of requests, and nothing of HTTP on the admin port.
 
 pub mod command;
+mod compile;
 pub mod handle;
+mod prober;
+mod registry;
+#[cfg(test)]
+pub(crate) mod samples;
+pub mod tls;
 pub mod view;
