@@ -1,5 +1,6 @@
 //! What can be asked of the controller, and what it answers.
 
+use crate::model::change::ChangeError;
 pub use crate::model::change::Stable;
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::Split;
@@ -157,4 +158,13 @@ pub enum Rejected {
     /// The process is on its way down.
     #[error("pointsman is shutting down")]
     ShuttingDown,
+}
+
+impl From<ChangeError> for Rejected {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::UnknownService { name, known } => Rejected::UnknownService { name, known },
+            ChangeError::UnknownGroup { service, name, known } => Rejected::UnknownGroup { service, name, known },
+        }
+    }
 }

@@ -76,6 +76,8 @@ pub struct Batch {
     pub events: Vec<NewEvent>,
     /// Answers to keep for repeated requests.
     pub receipts: Vec<KeptReceipt>,
+    /// Keys of answers that do not hold any more; removed before `receipts` are written.
+    pub forgotten: Vec<String>,
 }
 
 impl Batch {
@@ -110,6 +112,7 @@ impl Batch {
         self.services.extend(later.services);
         self.events.extend(later.events);
         self.receipts.extend(later.receipts);
+        self.forgotten.extend(later.forgotten);
     }
 
     /// Whether there is nothing to write.

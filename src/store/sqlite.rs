@@ -234,6 +234,9 @@ fn written(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<Vec
         let oldest = (Timestamp::now() - RECEIPTS_KEPT).as_millisecond();
         transaction.prepare_cached("DELETE FROM idempotency WHERE at < ?1")?.execute([oldest])?;
     }
+    for key in &batch.forgotten {
+        transaction.prepare_cached("DELETE FROM idempotency WHERE key = ?1")?.execute([key])?;
+    }
     for receipt in &batch.receipts {
         rows::write_receipt(transaction, receipt)?;
     }
