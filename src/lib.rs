@@ -35,6 +35,7 @@
 //! | 0 | `model` |
 
 pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -42,4 +43,5 @@ pub mod demo;
 pub mod model;
 pub mod proxy;
 pub mod routing;
+pub mod store;
 pub mod telemetry;

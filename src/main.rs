@@ -19,9 +19,8 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
-        // Verb::Run(args) => pointsman::app::run(args),
-        // Verb::Demo(args) => pointsman::demo::run(args),
-        Verb::Run(_) | Verb::Demo(_) => anyhow::bail!("this build cannot start a proxy"),
+        Verb::Run(args) => pointsman::app::run(&args),
+        Verb::Demo(args) => pointsman::app::demo(&args),
         verb => cli::run(verb, &cli.target),
     }
 }

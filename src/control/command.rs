@@ -1,5 +1,7 @@
 //! What can be asked of the controller, and what it answers.
 
+use crate::model::change::ChangeError;
+pub use crate::model::change::Stable;
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::Split;
 
@@ -25,16 +27,6 @@ pub enum Force {
     No,
     /// Do it all the same.
     Yes,
-}
-
-/// Whether a split becomes the stable one on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Stable {
-    /// By the usual rule: what had 100 when a change began.
-    #[default]
-    ByRule,
-    /// This split is where rollbacks go from now on.
-    Declared,
 }
 
 /// A change of traffic. Over several services it is one publication, all or none.
@@ -166,4 +158,13 @@ pub enum Rejected {
     /// The process is on its way down.
     #[error("pointsman is shutting down")]
     ShuttingDown,
+}
+
+impl From<ChangeError> for Rejected {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::UnknownService { name, known } => Rejected::UnknownService { name, known },
+            ChangeError::UnknownGroup { service, name, known } => Rejected::UnknownGroup { service, name, known },
+        }
+    }
 }

@@ -3,6 +3,31 @@
 //! Callers hold a [`handle::Handle`]; commands go through a channel one after another; each is decided on a copy, made
 //! durable, then published. Knows nothing of requests, and nothing of HTTP on the admin port.
 
+mod apply;
 pub mod command;
+mod compile;
+mod controller;
+mod difference;
+mod drift;
+mod events;
+mod explain;
+mod figures;
+mod gather;
 pub mod handle;
+mod journal;
+mod prober;
+mod receipts;
+mod registry;
+mod reload;
+mod running;
+#[cfg(test)]
+pub(crate) mod samples;
+pub mod source;
+mod start;
+pub mod tls;
 pub mod view;
+mod watch;
+mod window;
+
+pub use reload::Watch;
+pub use start::{Joiner, StartError, StartOptions, start};

@@ -3,7 +3,10 @@
 //! Owns what the words of the lexicon mean. Refuses to know sockets, clocks, threads and randomness: whatever of
 //! those a rule needs is an argument.
 
+pub mod adoption;
+pub mod change;
 pub mod cohort;
+pub mod health;
 pub mod histogram;
 pub mod matching;
 pub mod names;

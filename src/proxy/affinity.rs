@@ -1,19 +1,17 @@
-//! What makes a client come back to the same group: reads its id, makes a new one, sets the cookie.
+//! Gives clients ids that make them come back to the same group, and sets the cookie.
 //!
-//! The id is random and says nothing; the group is computed from it on every request.
-
-use std::net::IpAddr;
+//! The id is random and says nothing; the group is computed from it on every request (see
+//! [`crate::routing::affinity`]).
 
 use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
 
 use crate::config::spec::Affinity;
 use crate::model::cohort::Position;
-use crate::model::matching::cookies;
+use crate::model::matching::Facts;
+use crate::routing::affinity::position;
 use crate::routing::table::Service;
 
-/// Hexadecimal digits of an id: 64 random bits.
-const ID_LENGTH: usize = 16;
 /// How long a browser keeps the cookie, in seconds: 30 days.
 const MAX_AGE: u32 = 30 * 24 * 3600;
 
@@ -26,37 +24,22 @@ pub(super) struct Place {
 }
 
 /// Finds the client's place on the service's line of cohorts.
-pub(super) fn place(service: &Service, headers: &HeaderMap, client: Option<IpAddr>) -> Place {
-    let known = |id: &[u8]| Place { position: Position::of(service.salt, id), assigned: None };
-    let drawn = || Place { position: Position::random(fastrand::u64(..)), assigned: None };
+pub(super) fn place(service: &Service, facts: &Facts<'_>) -> Place {
+    if let Some(position) = position(&service.affinity, service.salt, facts) {
+        return Place { position, assigned: None };
+    }
     match &service.affinity {
-        Affinity::Cookie { name, always } => match cookies(headers, name).find(|id| is_id(id)) {
-            Some(id) => known(id.as_bytes()),
-            None if *always || service.is_divided() => assigned(service),
-            None => drawn(),
-        },
-        Affinity::Header(name) => headers.get(name).map_or_else(drawn, |id| known(id.as_bytes())),
-        Affinity::ClientIp => match client {
-            Some(IpAddr::V4(ip)) => known(&ip.octets()),
-            Some(IpAddr::V6(ip)) => known(&ip.octets()),
-            None => drawn(),
-        },
-        Affinity::None => drawn(),
+        Affinity::Cookie { always, .. } if *always || service.is_divided() => {
+            let id = fastrand::u64(..);
+            Place { position: Position::of(service.salt, text(id).as_bytes()), assigned: Some(id) }
+        }
+        _ => Place { position: Position::random(fastrand::u64(..)), assigned: None },
     }
 }
 
-fn assigned(service: &Service) -> Place {
-    let id = fastrand::u64(..);
-    Place { position: Position::of(service.salt, text(id).as_bytes()), assigned: Some(id) }
-}
-
+/// An id as the cookie holds it: 16 hexadecimal digits.
 fn text(id: u64) -> String {
     format!("{id:016x}")
-}
-
-/// An id that we made, or could have made; anything else is assigned anew.
-fn is_id(id: &str) -> bool {
-    id.len() == ID_LENGTH && id.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
 }
 
 /// Gives the client its new id, unless the response says that a shared cache may keep it.
@@ -116,14 +99,6 @@ mod tests {
             }
             set_cookie(&mut headers, "pointsman", 7, true);
             assert_eq!(headers.contains_key(SET_COOKIE), expected, "{cache_control:?} {expires}");
-        }
-    }
-
-    #[test]
-    fn only_what_could_be_ours_is_an_id() {
-        assert!(is_id("0123456789abcdef"));
-        for id in ["", "0123456789ABCDEF", "0123456789abcde", "0123456789abcdefg", "green", "0123456789abcde\u{e9}"] {
-            assert!(!is_id(id), "{id}");
         }
     }
 }

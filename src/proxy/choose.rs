@@ -106,8 +106,9 @@ pub(super) fn choose(worker: &Worker, asked: &Asked<'_>) -> Result<Chosen, Proxy
         let Action::Forward(service) = route.action else {
             return Ok(Chosen::Answer { snapshot, route: index });
         };
-        let place = affinity::place(&snapshot.services[service], asked.headers, asked.client);
-        let group = group(worker, &snapshot.services[service], asked, place)?;
+        let facts = Facts { headers: asked.headers, query: asked.query, client: asked.client };
+        let place = affinity::place(&snapshot.services[service], &facts);
+        let group = group(worker, &snapshot.services[service], asked.listener.sends_to, &facts, place)?;
         if let Some(claim) = Claim::enter(worker, &snapshot, service, group) {
             return Ok(Chosen::Forward { claim, route: index, place });
         }
@@ -120,14 +121,19 @@ fn route<'t>(snapshot: &'t Snapshot, asked: &Asked<'_>) -> Result<(usize, &'t Ro
 }
 
 /// The group by validation listener, rule, affinity and split, in this order; then by health.
-fn group(worker: &Worker, service: &Service, asked: &Asked<'_>, place: Place) -> Result<usize, ProxyError> {
-    if asked.listener.sends_to == SendsTo::Candidate {
+fn group(
+    worker: &Worker,
+    service: &Service,
+    sends_to: SendsTo,
+    facts: &Facts<'_>,
+    place: Place,
+) -> Result<usize, ProxyError> {
+    if sends_to == SendsTo::Candidate {
         // Never anybody else: that would prove nothing about the candidate.
         let candidate = service.candidate.filter(|&i| usable(&service.groups[i], Health::Unknown));
         return candidate.ok_or(ProxyError::NoCandidate);
     }
-    let facts = Facts { headers: asked.headers, query: asked.query, client: asked.client };
-    let ruled = if service.rules.is_empty() { None } else { service.rule(&facts) };
+    let ruled = if service.rules.is_empty() { None } else { service.rule(facts) };
     let preferred = ruled.map_or_else(|| service.owner(place.position), |(_, group)| group);
     by_health(service, preferred, place, |_| true).ok_or_else(|| {
         service.groups[preferred].live.slot(worker.index).answered(503, 0);

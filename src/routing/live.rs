@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use super::claim::Slot;
 use crate::config::spec::Endpoint;
+pub use crate::model::health::Health;
 use crate::model::histogram;
 use crate::model::outcome::Outcome;
 
@@ -30,30 +31,6 @@ impl Count {
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// What the prober knows of an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Health {
-    /// No verdict yet. Not healthy.
-    Unknown = 0,
-    /// It answers as expected.
-    Healthy = 1,
-    /// It does not.
-    Unhealthy = 2,
-}
-
-impl Health {
-    /// As in the API: `unknown`, `healthy`, `unhealthy`.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Health::Unknown => "unknown",
-            Health::Healthy => "healthy",
-            Health::Unhealthy => "unhealthy",
-        }
     }
 }
 

@@ -1,0 +1,71 @@
+//! Floor 5: composition. Configuration → store → controller → workers → admin port, and the way down again.
+//!
+//! Owns the process: its runtimes, its signals, its exit code. Knows what everything is for, and how nothing works.
+
+mod demo;
+mod serving;
+mod signals;
+mod source;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+pub use demo::demo;
+
+use crate::cli::RunArgs;
+use crate::config;
+use serving::Serving;
+use signals::{Signals, Wish};
+use source::FileSource;
+
+/// `pointsman run`: serves until a signal ends it.
+///
+/// # Errors
+/// Whatever keeps it from serving, as a sentence for people.
+pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let source = FileSource::new(&args.config);
+    let loaded = source.read()?;
+    crate::telemetry::logging::init(&loaded.spec.telemetry.log)?;
+    control_runtime()?.block_on(async {
+        let mut signals = Signals::install()?;
+        let mut serving = Serving::start(source, loaded).await?;
+        serving.announce();
+        loop {
+            match signals.next(serving.failed()).await {
+                Wish::Reload => serving.reload(),
+                Wish::Stop => break,
+                Wish::Failed => anyhow::bail!("the controller ended by itself; see the log"),
+            }
+        }
+        stop(serving, signals).await
+    })
+}
+
+/// Down in order; a second signal ends at once.
+async fn stop(serving: Serving, mut signals: Signals) -> anyhow::Result<ExitCode> {
+    tokio::select! {
+        () = serving.stop() => Ok(ExitCode::SUCCESS),
+        () = signals.stop_again() => {
+            tracing::warn!("told to stop twice: ending at once");
+            // Not by returning: that would wait for the workers.
+            std::process::exit(1)
+        }
+    }
+}
+
+/// The control plane's own small runtime: it answers while the workers are saturated.
+fn control_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")
+}
+
+/// Reads and checks the file; every mistake is in the error.
+fn read(path: &Path) -> Result<config::Loaded, config::ConfigError> {
+    config::load(path, &|name| std::env::var(name).ok())
+}

@@ -1,0 +1,93 @@
+//! The controller's part of a reload: a configuration that was read, bound and loaded is put to work, or nothing is.
+
+use std::sync::Arc;
+
+use super::command::{Origin, Rejected};
+use super::controller::{Controller, PATIENCE};
+use super::journal::Otherwise;
+use super::prober::targets;
+use super::registry::Registry;
+use super::running::Running;
+use super::source::Loaded;
+use super::view::ReloadReport;
+use super::{compile, difference, events, start};
+use crate::model::adoption::{Adoption, adopt};
+use crate::store::Batch;
+
+impl Controller {
+    /// Puts `loaded` to work over `registry`, which was renewed with it.
+    pub(super) async fn apply(
+        &mut self,
+        loaded: Loaded,
+        registry: Registry,
+        origin: &Origin,
+    ) -> Result<ReloadReport, Rejected> {
+        let old = Arc::clone(&self.running);
+        let current = old.desired.version;
+        if let Some(expected) = origin.expected_version.filter(|v| *v != current) {
+            return Err(Rejected::StaleVersion { what: "the state".to_owned(), expected, current });
+        }
+        let adoption = adopt(&old.desired, &compile::file_services(&loaded.spec), start::fresh_salt);
+        let report = report(&old, &loaded, &registry, &adoption);
+        let mut batch = Batch::between(&old.desired, &adoption.desired);
+        if report.changed {
+            batch.events.push(events::reloaded(&report, origin));
+        }
+        let version = adoption.desired.version;
+        batch.events.extend(adoption.moves.iter().map(|m| events::moved_by_file(m, &origin.actor, version)));
+        if !batch.is_empty() {
+            self.write_reload(batch).await?;
+        }
+        for moved in &adoption.moves {
+            let why = events::file_reason(moved.reason);
+            tracing::warn!(service = %moved.service, before = %moved.before, after = %moved.after, "{why}");
+        }
+        let next = Running {
+            spec: Arc::new(difference::until_restart(&old.spec, loaded.spec)),
+            text: loaded.text.into(),
+            files: loaded.files.into(),
+            desired: Arc::new(adoption.desired),
+            registry: Arc::new(registry),
+            table: Arc::clone(&old.table),
+        };
+        self.put_to_work(next, report.changed);
+        Ok(report)
+    }
+
+    /// What is only a line in the audit log may follow later; new desired state must be durable first.
+    async fn write_reload(&mut self, batch: Batch) -> Result<(), Rejected> {
+        let numbered = self.journal.numbered(&batch.events);
+        let otherwise =
+            if batch.version.is_none() && batch.services.is_empty() { Otherwise::Keep } else { Otherwise::Refuse };
+        let written = self.journal.write(&self.running.desired, batch, PATIENCE, otherwise).await;
+        let events = match written {
+            Ok(events) => events,
+            Err(_) if otherwise == Otherwise::Keep => numbered,
+            Err(why) => return Err(Rejected::Store(why)),
+        };
+        self.shared.announce(events);
+        Ok(())
+    }
+
+    fn put_to_work(&mut self, next: Running, changed: bool) {
+        if changed {
+            self.publish(next);
+            self.targets.send_replace(targets(&self.running.spec, &self.running.table));
+        } else {
+            self.running = Arc::new(next);
+            self.shared.running.store(Arc::clone(&self.running));
+        }
+    }
+}
+
+fn report(old: &Running, loaded: &Loaded, registry: &Registry, adoption: &Adoption) -> ReloadReport {
+    let mut changes: Vec<_> = difference::reloadable(&old.spec, &loaded.spec).iter().map(|d| d.change()).collect();
+    changes.extend(registry.exchanged_certificates(&old.registry));
+    changes.extend(adoption.moves.iter().map(|m| {
+        let why = events::file_reason(m.reason);
+        format!("services.{}.split: {} -> {} ({why})", m.service, m.before, m.after)
+    }));
+    let needs_restart = difference::needs_restart(&old.spec, &loaded.spec).iter().map(|d| d.change()).collect();
+    let version = adoption.desired.version;
+    ReloadReport { version, changed: !changes.is_empty() || version != old.desired.version, changes, needs_restart }
+}

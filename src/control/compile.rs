@@ -1,0 +1,146 @@
+//! From specification, desired state and living things to the table that the data plane goes by.
+//!
+//! Cannot fail: names were checked with the specification, sockets and certificates with the registry, shares with
+//! the desired state. The three must belong together; the controller sees to that.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use super::registry::Registry;
+use crate::config::spec::{self, Address, Endpoint, Protocol, Spec};
+use crate::model::adoption::FileService;
+use crate::model::change::{Desired, ServiceState};
+use crate::routing::table::{Action, Group, Listener, Route, Routes, Service, Table, Upstream};
+
+/// The services of a file, as desired state sees them.
+pub(super) fn file_services(spec: &Spec) -> Vec<FileService> {
+    let service = |service: &Arc<spec::Service>| FileService {
+        name: service.name.clone(),
+        groups: service.groups.iter().map(|g| g.name.clone()).collect(),
+        split: service.split.clone(),
+    };
+    spec.services.iter().map(service).collect()
+}
+
+/// The table for `spec` and `desired`, over what lives in `registry`.
+pub(super) fn compile(spec: &Spec, desired: &Desired, registry: &Registry) -> Table {
+    let services = spec.services.iter().map(|service| {
+        let state = desired.services.get(service.name.as_str()).expect("adopting a file gives each service a state");
+        Arc::new(compiled(service, state, registry))
+    });
+    Table {
+        generation: 0,
+        version: desired.version,
+        listeners: spec.listeners.iter().map(|l| Arc::new(listener(l, registry))).collect(),
+        services: services.collect(),
+        routes: Routes::new(spec.routes.iter().map(|r| route(r, spec)).collect()),
+    }
+}
+
+fn listener(listener: &spec::Listener, registry: &Registry) -> Listener {
+    let port = registry.port(listener).clone();
+    Listener {
+        id: port.id,
+        name: listener.name.clone(),
+        sockets: port.sockets,
+        tls: registry.port_tls(&listener.name),
+        sends_to: listener.sends_to,
+        allow: listener.allow.clone(),
+        trusted_proxies: listener.trusted_proxies.clone(),
+        live: port.live,
+    }
+}
+
+fn compiled(service: &spec::Service, state: &ServiceState, registry: &Registry) -> Service {
+    let index = |name: &str| service.groups.iter().position(|g| g.name.as_str() == name);
+    let rules = service.rules.iter().filter_map(|r| Some((r.when.clone(), index(r.group.as_str())?)));
+    Service {
+        name: service.name.clone(),
+        groups: service.groups.iter().map(|g| group(service, g, registry)).collect(),
+        shares: service.groups.iter().map(|g| state.split.share(&g.name).ppm()).collect(),
+        salt: state.salt,
+        candidate: state.candidate().and_then(|g| index(g.as_str())),
+        emergency: service.emergency.as_ref().and_then(|g| index(g.as_str())),
+        rules: rules.collect(),
+        affinity: service.affinity.clone(),
+        balance: service.balance,
+        expose: service.expose.clone(),
+        timeouts: service.timeouts,
+        retries: service.retries,
+    }
+}
+
+fn group(service: &spec::Service, group: &spec::Group, registry: &Registry) -> Group {
+    let upstreams = group.upstreams.iter().map(|upstream| {
+        let connected = registry.upstream(&service.name, &group.name, &upstream.endpoint).clone();
+        let authority = authority(&upstream.endpoint);
+        Upstream { live: connected.live, authority, weight: upstream.weight, tls: connected.tls }
+    });
+    Group {
+        name: group.name.clone(),
+        name_value: HeaderValue::from_str(group.name.as_str()).expect("a name fits a header value"),
+        headers: group.headers.clone(),
+        upstreams: upstreams.collect(),
+        live: Arc::clone(registry.group(&service.name, &group.name)),
+    }
+}
+
+/// `Host` for an upstream itself: `app.internal:9001`, without the port where it is the usual one.
+fn authority(endpoint: &Endpoint) -> HeaderValue {
+    let text = match &endpoint.address {
+        Address::Unix(_) => "localhost".to_owned(),
+        Address::Tcp { host, port } => {
+            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+            let usual = if endpoint.protocol == Protocol::Https { 443 } else { 80 };
+            if *port == usual { host } else { format!("{host}:{port}") }
+        }
+    };
+    // A host that came out of a URL fits; a stranger one is better left out than a reason to fail.
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
+}
+
+fn route(route: &spec::Route, spec: &Spec) -> Route {
+    Route {
+        matches: route.matches.clone(),
+        action: action(&route.action, spec),
+        strip_prefix: route.strip_prefix.clone(),
+        request_headers: route.request_headers.clone(),
+        response_headers: route.response_headers.clone(),
+        allow: route.allow.clone(),
+    }
+}
+
+fn action(action: &spec::Action, spec: &Spec) -> Action {
+    match action {
+        spec::Action::Forward(name) => {
+            let index = spec.services.iter().position(|s| s.name == *name);
+            Action::Forward(index.expect("a checked route names a service of its specification"))
+        }
+        spec::Action::Redirect { to, status } => Action::Redirect { to: to.clone(), status: *status },
+        spec::Action::Respond { status, body, content_type } => {
+            Action::Respond { status: *status, body: body.clone().into(), content_type: content_type.clone() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::samples;
+    use crate::model::adoption::adopt;
+    use crate::model::cohort::Salt;
+
+    #[test]
+    fn shares_candidate_and_routes_follow_the_desired_state() {
+        let spec = samples::spec(&["http://127.0.0.1:1", "http://[::1]:80"]);
+        let desired = adopt(&Desired::default(), &file_services(&spec), || Salt(5)).desired;
+        let table = compile(&spec, &desired, &Registry::new(1).renewed(&spec).unwrap());
+        let shop = table.service("shop").unwrap();
+        assert_eq!(shop.shares, [1_000_000, 0]);
+        assert_eq!((shop.candidate, shop.emergency, shop.salt), (Some(1), None, Salt(5)));
+        assert_eq!(shop.groups[0].upstreams[0].authority, "127.0.0.1:1");
+        assert_eq!(shop.groups[1].upstreams[0].authority, "[::1]");
+        assert_eq!((table.version, table.routes.all().len(), table.listeners.len()), (1, 1, 1));
+    }
+}

@@ -1,0 +1,304 @@
+//! The life of a change. One task owns all desired state and takes one command after another: look it up among the
+//! answers given before, check the version, decide on a copy, compile, make it durable, publish, tell.
+//!
+//! Nothing is published that is not durable, with one exception: a rollback must work when the store is away. It is
+//! published all the same, and written later. Reading files and waiting for health are done before a command gets
+//! here, so that the controller never waits for anything but the store, and for that not long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::command::{Force, Origin, Receipt, Rejected, ServiceReceipt};
+use super::compile::compile;
+use super::events;
+use super::journal::{Journal, Otherwise};
+use super::prober::{Target, Turn};
+use super::receipts::{self, Request};
+use super::registry::Registry;
+use super::running::{Running, Shared};
+use super::source::Loaded;
+use super::view::ReloadReport;
+use crate::model::change::{Decision, Move, decide};
+use crate::model::split::{Share, Split};
+use crate::routing::publish::Publisher;
+use crate::routing::table::{Group, Service};
+use crate::store::{Batch, KeptReceipt, NewEvent};
+
+/// How long a change waits for the store before it is refused.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a rollback waits for the store before it is published without.
+const ROLLBACK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// What the controller is asked to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// A change of traffic.
+    Change { request: Request, origin: Origin, arrived: Instant, reply: oneshot::Sender<Result<Receipt, Rejected>> },
+    /// A configuration that was read, with its sockets bound and its certificates loaded.
+    Apply(Box<Apply>),
+    /// An event for the audit log.
+    Note(NewEvent),
+}
+
+/// A configuration to put to work.
+#[derive(Debug)]
+pub(super) struct Apply {
+    pub(super) loaded: Loaded,
+    pub(super) registry: Registry,
+    pub(super) origin: Origin,
+    pub(super) reply: oneshot::Sender<Result<ReloadReport, Rejected>>,
+}
+
+/// Owns desired state and the publisher.
+pub(super) struct Controller {
+    pub(super) publisher: Publisher,
+    pub(super) running: Arc<Running>,
+    pub(super) journal: Journal,
+    pub(super) shared: Arc<Shared>,
+    /// What is to be probed.
+    pub(super) targets: watch::Sender<Arc<Vec<Target>>>,
+}
+
+/// What reaches the controller.
+pub(super) struct Inbox {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) turns: mpsc::Receiver<Turn>,
+    pub(super) shutdown: watch::Receiver<bool>,
+}
+
+impl Controller {
+    /// Takes commands until the shutdown; those that are left then are answered with [`Rejected::ShuttingDown`].
+    pub(super) async fn run(mut self, mut inbox: Inbox) {
+        loop {
+            let retry_at = self.journal.retry_at();
+            let retry = async {
+                match retry_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = asked_to_end(&mut inbox.shutdown) => break,
+                Some(command) = inbox.commands.recv() => self.obey(command).await,
+                Some(turn) = inbox.turns.recv() => self.note_all(vec![events::health(&turn)]).await,
+                () = retry => self.journal.retry(&self.running.desired).await,
+            }
+        }
+        // Replies that were not given are dropped with their commands, which their callers take for a shutdown.
+        drop(inbox);
+        self.note_all(vec![events::own("stop", json!({}))]).await;
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Change { request, origin, arrived, reply } => {
+                let result = self.change(&request, &origin, arrived).await;
+                if let Err(rejected) = &result {
+                    self.refused(&request, &origin, rejected).await;
+                }
+                // A caller that went away does not undo what was done.
+                let _ = reply.send(result);
+            }
+            Command::Apply(apply) => {
+                let Apply { loaded, registry, origin, reply } = *apply;
+                let _ = reply.send(self.apply(loaded, registry, &origin).await);
+            }
+            Command::Note(event) => self.note_all(vec![event]).await,
+        }
+    }
+
+    async fn change(&mut self, request: &Request, origin: &Origin, arrived: Instant) -> Result<Receipt, Rejected> {
+        if let Some(receipt) = self.given_before(request, origin).await? {
+            return Ok(receipt);
+        }
+        self.check_version(request, origin)?;
+        let decision = decide(&self.running.desired, &request.intent())?;
+        if decision.changed() && request.force() == Force::No {
+            self.check_health(request, &decision)?;
+        }
+        self.make_so(request, origin, decision, arrived).await
+    }
+
+    /// The receipt of the same request with the same key. The first question of all: the version has moved on since
+    /// the request that is repeated.
+    async fn given_before(&mut self, request: &Request, origin: &Origin) -> Result<Option<Receipt>, Rejected> {
+        let Some(key) = &origin.idempotency_key else { return Ok(None) };
+        match self.journal.receipt(&stored_key(origin, key)).await {
+            Ok(None) => Ok(None),
+            Ok(Some(kept)) if kept.fingerprint == request.fingerprint() => Ok(receipts::from_value(&kept.receipt)),
+            Ok(Some(_)) => Err(Rejected::IdempotencyKeyReused(key.clone())),
+            // Going back twice is going back once.
+            Err(_) if request.is_rollback() => Ok(None),
+            Err(why) => Err(Rejected::Store(why)),
+        }
+    }
+
+    /// What the caller has seen must be no older than the services, and no newer than everything.
+    fn check_version(&self, request: &Request, origin: &Origin) -> Result<(), Rejected> {
+        let Some(expected) = origin.expected_version else { return Ok(()) };
+        let desired = &self.running.desired;
+        if expected > desired.version {
+            return Err(Rejected::StaleVersion { what: "the state".to_owned(), expected, current: desired.version });
+        }
+        for name in request.intent().services() {
+            if let Some(state) = desired.services.get(name.as_str()).filter(|s| s.version > expected) {
+                return Err(Rejected::StaleVersion {
+                    what: format!("service {name}"),
+                    expected,
+                    current: state.version,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A switch needs a healthy group to go to, a rollback too. A split does not: it knows health.
+    fn check_health(&self, request: &Request, decision: &Decision) -> Result<(), Rejected> {
+        if request.kind() == "split" {
+            return Ok(());
+        }
+        for moved in decision.moves.iter().filter(|m| m.changed) {
+            let Some(service) = self.running.table.service(moved.service.as_str()) else { continue };
+            if takers(service, &moved.after).any(Group::can_serve) {
+                continue;
+            }
+            let (service_name, group) = (moved.service.clone(), moved.after.live().clone());
+            let why = service.group_index(group.as_str()).map(|i| self.why(&service.groups[i])).unwrap_or_default();
+            return Err(if request.is_rollback() {
+                Rejected::StableGroupUnhealthy { service: service_name, group, why }
+            } else {
+                Rejected::NoHealthyUpstream { service: service_name, group, why }
+            });
+        }
+        Ok(())
+    }
+
+    /// Each upstream's last check.
+    fn why(&self, group: &Group) -> String {
+        let why = |url: &str, id| match self.shared.board.last(id) {
+            None => format!("{url} has not been checked yet"),
+            Some(check) if check.ok => format!("{url} is not healthy yet; its last check passed"),
+            Some(check) => check.why,
+        };
+        let all = group.upstreams.iter().map(|u| why(&u.live.endpoint.url, u.live.id));
+        all.collect::<Vec<_>>().join("; ")
+    }
+
+    async fn make_so(
+        &mut self,
+        request: &Request,
+        origin: &Origin,
+        decision: Decision,
+        arrived: Instant,
+    ) -> Result<Receipt, Rejected> {
+        let old = Arc::clone(&self.running);
+        let mut batch = Batch::between(&old.desired, &decision.desired);
+        batch.events = events::changed(request, origin, &decision);
+        let numbered = self.journal.numbered(&batch.events);
+        let mut receipt = receipt(&decision, numbered.last().map(|e| e.id));
+        if let Some(key) = &origin.idempotency_key {
+            receipt.ms = millis(arrived);
+            batch.receipts.push(kept(request, stored_key(origin, key), &receipt));
+        }
+        if batch.is_empty() {
+            receipt.ms = millis(arrived);
+            return Ok(receipt);
+        }
+        let (patience, otherwise) =
+            if request.is_rollback() { (ROLLBACK_PATIENCE, Otherwise::Keep) } else { (PATIENCE, Otherwise::Refuse) };
+        let events = match self.journal.write(&old.desired, batch, patience, otherwise).await {
+            Ok(events) => events,
+            Err(_) if otherwise == Otherwise::Keep => numbered,
+            Err(why) => return Err(Rejected::Store(why)),
+        };
+        if decision.changed() {
+            self.publish(Running { desired: Arc::new(decision.desired), ..(*old).clone() });
+            self.count(request, &receipt, arrived);
+        }
+        self.shared.announce(events);
+        receipt.ms = millis(arrived);
+        Ok(receipt)
+    }
+
+    /// Compiles, publishes, and shows what is in force from now on.
+    pub(super) fn publish(&mut self, mut next: Running) {
+        self.publisher.publish(compile(&next.spec, &next.desired, &next.registry));
+        next.table = self.publisher.current();
+        self.running = Arc::new(next);
+        self.shared.running.store(Arc::clone(&self.running));
+    }
+
+    fn count(&self, request: &Request, receipt: &Receipt, arrived: Instant) {
+        if request.kind() == "split" {
+            return;
+        }
+        self.shared.figures.switched(arrived.elapsed().as_secs_f64());
+        if request.is_rollback() {
+            receipt.services.iter().for_each(|s| self.shared.figures.rolled_back(&s.service, "operator"));
+        }
+    }
+
+    /// The attempt, for the audit log.
+    async fn refused(&mut self, request: &Request, origin: &Origin, rejected: &Rejected) {
+        tracing::warn!(actor = origin.actor, kind = request.kind(), error = %rejected, "refused");
+        if matches!(rejected, Rejected::Store(_) | Rejected::ShuttingDown) {
+            return;
+        }
+        self.note_all(events::refused(request, origin, rejected)).await;
+    }
+
+    async fn note_all(&mut self, events: Vec<NewEvent>) {
+        let events = self.journal.note(&self.running.desired, events).await;
+        self.shared.announce(events);
+    }
+}
+
+async fn asked_to_end(shutdown: &mut watch::Receiver<bool>) {
+    // An error says that the sender is gone, and nobody is left to work for.
+    let _ = shutdown.wait_for(|down| *down).await;
+}
+
+/// Scoped to the caller: two callers may well choose the same key.
+fn stored_key(origin: &Origin, key: &str) -> String {
+    format!("{} {key}", origin.actor)
+}
+
+/// The groups that take traffic under `split`.
+fn takers<'a>(service: &'a Service, split: &Split) -> impl Iterator<Item = &'a Group> {
+    service.groups.iter().filter(move |g| split.share(&g.name) > Share::NONE)
+}
+
+fn receipt(decision: &Decision, event: Option<u64>) -> Receipt {
+    let service = |m: &Move| ServiceReceipt {
+        service: m.service.clone(),
+        before: m.before.clone(),
+        after: m.after.clone(),
+        stable: m.stable.clone(),
+    };
+    Receipt {
+        version: decision.desired.version,
+        changed: decision.changed(),
+        services: decision.moves.iter().map(service).collect(),
+        ms: 0.0,
+        event,
+    }
+}
+
+fn kept(request: &Request, key: String, receipt: &Receipt) -> KeptReceipt {
+    let (fingerprint, receipt) = (request.fingerprint(), receipts::to_value(receipt));
+    KeptReceipt { key, fingerprint, receipt, at: Timestamp::now() }
+}
+
+fn millis(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+#[path = "controller_tests.rs"]
+mod tests;

@@ -1,0 +1,130 @@
+//! Lines for the audit log: what they say, and that nothing in them can harm whoever reads them.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::command::{Origin, Rejected};
+use super::prober::Turn;
+use super::receipts::{Request, split_value};
+use super::view::ReloadReport;
+use crate::model::adoption::{FileMove, FileReason};
+use crate::model::change::{Decision, Move};
+use crate::store::NewEvent;
+
+/// Longest text that came from a caller, in characters.
+const LONGEST: usize = 500;
+
+/// We ourselves as an actor.
+const OURSELVES: &str = "pointsman";
+
+/// A line about what this process does by itself.
+pub(super) fn own(kind: &str, detail: Value) -> NewEvent {
+    event(OURSELVES, kind, None, detail)
+}
+
+/// One line for each service whose state a request has changed.
+pub(super) fn changed(request: &Request, origin: &Origin, decision: &Decision) -> Vec<NewEvent> {
+    let together: Vec<_> = decision.moves.iter().filter(|m| m.changed).map(|m| m.service.as_str()).collect();
+    let line = |m: &Move| {
+        let mut detail = json!({
+            "version": decision.desired.version,
+            "before": split_value(&m.before),
+            "after": split_value(&m.after),
+            "stable": split_value(&m.stable),
+            "asked": request.asked(),
+            "reason": reason(origin),
+        });
+        if together.len() > 1 {
+            detail["together"] = json!(together);
+        }
+        event(&origin.actor, request.kind(), Some(m.service.to_string()), detail)
+    };
+    decision.moves.iter().filter(|m| m.changed).map(line).collect()
+}
+
+/// One line for each service of a request that was not followed.
+pub(super) fn refused(request: &Request, origin: &Origin, rejected: &Rejected) -> Vec<NewEvent> {
+    let kind = format!("{}.refused", request.kind());
+    let detail =
+        json!({ "asked": request.asked(), "error": sanitised(&rejected.to_string()), "reason": reason(origin) });
+    let intent = request.intent();
+    let services = intent.services().into_iter();
+    services.map(|s| event(&origin.actor, &kind, Some(s.to_string()), detail.clone())).collect()
+}
+
+/// A service whose split the file has moved.
+pub(super) fn moved_by_file(moved: &FileMove, actor: &str, version: u64) -> NewEvent {
+    let detail = json!({
+        "version": version,
+        "before": split_value(&moved.before),
+        "after": split_value(&moved.after),
+        "reason": file_reason(moved.reason),
+    });
+    event(actor, "split", Some(moved.service.to_string()), detail)
+}
+
+/// For people.
+pub(super) fn file_reason(reason: FileReason) -> &'static str {
+    match reason {
+        FileReason::Edited => "the split in the file was changed",
+        FileReason::GroupGone => "a group with a share is not in the file any more; the file's split is used",
+        FileReason::Returned => "the service is in the file again; it goes on where it was left",
+    }
+}
+
+/// A configuration was put to work.
+pub(super) fn reloaded(report: &ReloadReport, origin: &Origin) -> NewEvent {
+    let detail = json!({
+        "version": report.version,
+        "changes": report.changes,
+        "needs_restart": report.needs_restart,
+        "reason": reason(origin),
+    });
+    event(&origin.actor, "reload", None, detail)
+}
+
+/// A configuration was not put to work.
+pub(super) fn reload_refused(errors: &[String], origin: &Origin) -> NewEvent {
+    event(&origin.actor, "reload.refused", None, json!({ "errors": errors, "reason": reason(origin) }))
+}
+
+/// An upstream's verdict has turned.
+pub(super) fn health(turn: &Turn) -> NewEvent {
+    let detail = json!({
+        "group": turn.group.as_str(),
+        "upstream": turn.url,
+        "before": turn.from.label(),
+        "after": turn.to.label(),
+        "status": turn.check.status,
+        "ms": turn.check.ms,
+        "why": turn.check.why,
+    });
+    let line = event(OURSELVES, "health", Some(turn.service.to_string()), detail);
+    NewEvent { at: turn.check.at, ..line }
+}
+
+fn event(actor: &str, kind: &str, service: Option<String>, detail: Value) -> NewEvent {
+    let (actor, kind) = (sanitised(actor), kind.to_owned());
+    NewEvent { at: Timestamp::now(), actor, kind, service, detail }
+}
+
+fn reason(origin: &Origin) -> Option<String> {
+    origin.reason.as_deref().map(sanitised)
+}
+
+/// In one line and of bounded length.
+fn sanitised(text: &str) -> String {
+    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    clean.take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_caller_says_is_one_line_of_bounded_length() {
+        assert_eq!(sanitised("a\r\nINFO b\u{1b}[2J"), "a  INFO b [2J");
+        assert_eq!(sanitised(&"ä".repeat(2 * LONGEST)).chars().count(), LONGEST);
+    }
+}

@@ -1,0 +1,65 @@
+//! Counts of what the controller did, for metrics.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::model::names::ServiceName;
+
+/// Upper bounds of the buckets for durations, in seconds.
+const BOUNDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, f64::INFINITY];
+
+/// Counts of what the controller did. Written by the controller, read by whoever asks for metrics.
+#[derive(Debug, Default)]
+pub(super) struct Figures(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    buckets: [u64; BOUNDS.len()],
+    seconds: f64,
+    switches: u64,
+    rollbacks: BTreeMap<(ServiceName, &'static str), u64>,
+}
+
+impl Figures {
+    /// Counts a switch or rollback that took `seconds`.
+    pub(super) fn switched(&self, seconds: f64) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len() - 1);
+        counts.buckets[bucket] += 1;
+        counts.seconds += seconds;
+        counts.switches += 1;
+    }
+
+    /// Counts a rollback of `service`.
+    pub(super) fn rolled_back(&self, service: &ServiceName, cause: &'static str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.rollbacks.entry((service.clone(), cause)).or_default() += 1;
+    }
+
+    /// Buckets (upper bound, count of its own), sum of seconds, count.
+    pub(super) fn switch_seconds(&self) -> (Vec<(f64, u64)>, f64, u64) {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (BOUNDS.into_iter().zip(counts.buckets).collect(), counts.seconds, counts.switches)
+    }
+
+    /// By service and cause.
+    pub(super) fn rollbacks(&self) -> Vec<(String, &'static str, u64)> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.rollbacks.iter().map(|((service, cause), n)| (service.to_string(), *cause, *n)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_fall_into_the_bucket_whose_bound_they_do_not_exceed() {
+        let figures = Figures::default();
+        [0.0005, 0.001, 0.003, 70.0].map(|s| figures.switched(s));
+        let (buckets, sum, count) = figures.switch_seconds();
+        assert_eq!((buckets[0], buckets[2], buckets[11].1), ((0.001, 2), (0.005, 1), 1));
+        assert_eq!((buckets.iter().map(|b| b.1).sum::<u64>(), count), (4, 4));
+        assert!((sum - 70.0045).abs() < 1e-9);
+    }
+}

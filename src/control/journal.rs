@@ -1,0 +1,256 @@
+//! The controller's way to the store: what was written, what still has to be, and what nobody knows.
+//!
+//! A write has a deadline, because disks hang. A rollback is published even when it cannot be written; it is kept
+//! here and written as soon as the store takes it again. A write that outlives its deadline may still become durable
+//! after its change was refused; it is then taken back by writing the whole state that is in force.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use crate::model::change::Desired;
+use crate::store::{Batch, Event, KeptReceipt, NewEvent, Store, StoreError};
+
+/// The store, shared with readers. Locked on blocking threads only.
+pub(super) type SharedStore = Arc<Mutex<Box<dyn Store>>>;
+
+/// From the first failure to the next try; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Events that are kept while the store is away; more are in the log only.
+const MOST_UNWRITTEN: usize = 256;
+
+/// How long reading a receipt, or a try to write what is left over, may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Writes to the store, in order.
+pub(super) struct Journal {
+    store: SharedStore,
+    /// Number of the last event that is known to be durable.
+    last_event: u64,
+    /// In force, but not durable.
+    unwritten: Batch,
+    late: Option<Late>,
+    retry: Option<(Instant, Duration)>,
+    /// What is wrong with the store, for readiness.
+    trouble: watch::Sender<Option<String>>,
+}
+
+/// A write that was not over at its deadline.
+struct Late {
+    task: Commit,
+    /// How much of [`Journal::unwritten`] is in it.
+    events: usize,
+    receipts: usize,
+    /// Keys of receipts in it that do not hold when its change was refused; none: its change is in force.
+    refused: Option<Vec<String>>,
+}
+
+/// What becomes of a batch that could not be written in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Otherwise {
+    /// It is dropped: its change is refused.
+    Refuse,
+    /// It is in force, and written as soon as the store takes it.
+    Keep,
+}
+
+type Commit = JoinHandle<Result<Vec<Event>, StoreError>>;
+
+impl Journal {
+    /// Writes behind the event `last_event`.
+    pub(super) fn new(store: SharedStore, last_event: u64) -> Self {
+        let (unwritten, trouble) = (Batch::default(), watch::channel(None).0);
+        Self { store, last_event, unwritten, late: None, retry: None, trouble }
+    }
+
+    /// What is wrong with the store.
+    pub(super) fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.subscribe()
+    }
+
+    /// These events with the numbers that they will get when they are written next.
+    pub(super) fn numbered(&self, events: &[NewEvent]) -> Vec<Event> {
+        let first = self.last_event + self.unwritten.events.len() as u64 + 1;
+        (first..).zip(events).map(|(id, line)| Event { id, line: line.clone() }).collect()
+    }
+
+    /// When [`Journal::retry`] should be called, if it should.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry.map(|(at, _)| at)
+    }
+
+    /// Makes `batch` durable, and all that is still unwritten, within `patience`. `in_force` is the state that counted
+    /// before it. Gives back the batch's events.
+    ///
+    /// # Errors
+    /// Why it is not durable; what became of the batch is as `otherwise` says.
+    pub(super) async fn write(
+        &mut self,
+        in_force: &Desired,
+        batch: Batch,
+        patience: Duration,
+        otherwise: Otherwise,
+    ) -> Result<Vec<Event>, String> {
+        let written = match self.settle(in_force).await {
+            Ok(()) => self.commit(batch, patience, otherwise).await,
+            Err(busy) => {
+                self.keep(batch, otherwise);
+                Err(busy)
+            }
+        };
+        match &written {
+            Ok(_) => self.recovered(),
+            Err(why) => self.failed(why),
+        }
+        written
+    }
+
+    /// Takes over a batch that could not be written and is in force all the same.
+    fn keep(&mut self, mut batch: Batch, otherwise: Otherwise) {
+        if otherwise == Otherwise::Refuse {
+            return;
+        }
+        if self.unwritten.events.len() + batch.events.len() > MOST_UNWRITTEN {
+            tracing::error!(events = ?batch.events, "the store has been away for too long; these are in the log only");
+            batch.events.clear();
+        }
+        self.unwritten.append(batch);
+    }
+
+    /// Writes events that must not be lost; keeps them when the store is away.
+    pub(super) async fn note(&mut self, in_force: &Desired, events: Vec<NewEvent>) -> Vec<Event> {
+        let expected = self.numbered(&events);
+        let batch = Batch { events, ..Batch::default() };
+        self.write(in_force, batch, PATIENCE, Otherwise::Keep).await.unwrap_or(expected)
+    }
+
+    /// Tries again to write what is left over.
+    pub(super) async fn retry(&mut self, in_force: &Desired) {
+        // Writing the version too makes it a real write even where nothing is left over.
+        let batch = Batch { version: Some(in_force.version), ..Batch::default() };
+        // A failure is in `trouble` already, and the next try is set.
+        let _ = self.write(in_force, batch, PATIENCE, Otherwise::Keep).await;
+    }
+
+    /// What was answered to the request with this key.
+    pub(super) async fn receipt(&mut self, key: &str) -> Result<Option<KeptReceipt>, String> {
+        if let Some(kept) = self.unwritten.receipts.iter().rfind(|r| r.key == key) {
+            return Ok(Some(kept.clone()));
+        }
+        if self.late.is_some() {
+            return Err(busy());
+        }
+        let (store, key) = (Arc::clone(&self.store), key.to_owned());
+        let task = tokio::task::spawn_blocking(move || locked(&store).receipt(&key));
+        match timeout(PATIENCE, task).await {
+            Ok(Ok(found)) => found.map_err(|e| e.to_string()),
+            Ok(Err(panicked)) => Err(panicked.to_string()),
+            Err(_) => Err(slow(PATIENCE)),
+        }
+    }
+
+    async fn commit(&mut self, batch: Batch, patience: Duration, otherwise: Otherwise) -> Result<Vec<Event>, String> {
+        let before = self.unwritten.events.len();
+        let mut all = self.unwritten.clone();
+        all.append(batch.clone());
+        let store = Arc::clone(&self.store);
+        let mut task: Commit = tokio::task::spawn_blocking(move || locked(&store).commit(&all));
+        let why = match timeout(patience, &mut task).await {
+            Ok(Ok(Ok(mut events))) => {
+                self.durable(&events);
+                self.unwritten = Batch::default();
+                return Ok(events.split_off(before));
+            }
+            Ok(Ok(Err(e))) => e.to_string(),
+            Ok(Err(panicked)) => panicked.to_string(),
+            Err(_) => {
+                self.await_late(task, batch, otherwise);
+                return Err(slow(patience));
+            }
+        };
+        self.keep(batch, otherwise);
+        Err(why)
+    }
+
+    fn await_late(&mut self, task: Commit, batch: Batch, otherwise: Otherwise) {
+        let keys = batch.receipts.iter().map(|r| r.key.clone()).collect();
+        let refused = (otherwise == Otherwise::Refuse).then_some(keys);
+        self.keep(batch, otherwise);
+        let (events, receipts) = (self.unwritten.events.len(), self.unwritten.receipts.len());
+        self.late = Some(Late { task, events, receipts, refused });
+    }
+
+    /// Finds out what became of a write that outlived its deadline.
+    async fn settle(&mut self, in_force: &Desired) -> Result<(), String> {
+        let Some(mut late) = self.late.take() else { return Ok(()) };
+        if !late.task.is_finished() {
+            self.late = Some(late);
+            return Err(busy());
+        }
+        let Ok(Ok(events)) = (&mut late.task).await else { return Ok(()) };
+        self.durable(&events);
+        self.unwritten.events.drain(..late.events);
+        self.unwritten.receipts.drain(..late.receipts);
+        if let Some(forgotten) = late.refused {
+            let mut whole = Batch { forgotten, events: vec![taken_back()], ..Batch::whole(in_force) };
+            whole.append(std::mem::take(&mut self.unwritten));
+            self.unwritten = whole;
+        }
+        Ok(())
+    }
+
+    fn durable(&mut self, events: &[Event]) {
+        self.last_event = events.last().map_or(self.last_event, |e| e.id);
+    }
+
+    fn recovered(&mut self) {
+        self.retry = None;
+        if self.trouble.send_replace(None).is_some() {
+            tracing::info!("the store takes writes again");
+        }
+    }
+
+    fn failed(&mut self, why: &str) {
+        let pause = self.retry.map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(LONGEST_PAUSE));
+        self.retry = Some((Instant::now() + pause, pause));
+        if self.trouble.send_replace(Some(why.to_owned())).as_deref() != Some(why) {
+            tracing::error!(why, "the store does not take writes");
+        }
+    }
+}
+
+fn taken_back() -> NewEvent {
+    NewEvent {
+        at: Timestamp::now(),
+        actor: "pointsman".to_owned(),
+        kind: "store.corrected".to_owned(),
+        service: None,
+        detail: serde_json::json!({
+            "reason": "the write before this line took too long, was reported as failed, and became durable all the same; \
+                       the state in force was written again"
+        }),
+    }
+}
+
+fn busy() -> String {
+    "it is still busy with an earlier write".to_owned()
+}
+
+fn slow(patience: Duration) -> String {
+    format!("it did not answer within {patience:?}")
+}
+
+/// The store. A panic while it was locked does not matter: a transaction that was not committed is rolled back.
+pub(super) fn locked(store: &SharedStore) -> std::sync::MutexGuard<'_, Box<dyn Store>> {
+    store.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

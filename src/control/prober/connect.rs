@@ -1,0 +1,67 @@
+//! Connections of probes: TCP or unix socket, TLS where the upstream speaks it, each step within the deadline.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
+
+use super::Target;
+use crate::config::spec::{Address, Endpoint, Protocol};
+
+/// A byte stream to an upstream.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Which HTTP is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    Http1,
+    Http2,
+}
+
+/// Connects to `endpoint`, without TLS.
+pub(super) async fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Stream>, String> {
+    let (shown, connecting) = match &endpoint.address {
+        Address::Tcp { host, port } => {
+            let connecting = within(deadline, TcpStream::connect((host.as_str(), *port)));
+            (format!("{host}:{port}"), connecting.await.map(|r| r.map(|s| Box::new(s) as Box<dyn Stream>)))
+        }
+        Address::Unix(path) => {
+            let connecting = within(deadline, UnixStream::connect(path)).await;
+            (path.display().to_string(), connecting.map(|r| r.map(|s| Box::new(s) as Box<dyn Stream>)))
+        }
+    };
+    connecting
+        .ok_or_else(|| format!("no connection to {shown} in time"))?
+        .map_err(|e| format!("cannot connect to {shown}: {e}"))
+}
+
+/// Connects to the target as requests do: with TLS where it speaks it, offering `alpn`.
+pub(super) async fn open(
+    target: &Target,
+    alpn: &[&[u8]],
+    deadline: Instant,
+) -> Result<(Box<dyn Stream>, Version), String> {
+    let endpoint = &target.live.endpoint;
+    let stream = connect(endpoint, deadline).await?;
+    let Some(tls) = &target.tls else {
+        let version = if endpoint.protocol == Protocol::H2c { Version::Http2 } else { Version::Http1 };
+        return Ok((stream, version));
+    };
+    let mut config = (*tls.config).clone();
+    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let url = &endpoint.url;
+    let stream = within(deadline, connector.connect(tls.name.clone(), stream))
+        .await
+        .ok_or_else(|| format!("TLS with {url} was not set up in time"))?
+        .map_err(|e| format!("TLS with {url} failed: {e}"))?;
+    let version = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Version::Http2 } else { Version::Http1 };
+    Ok((Box::new(stream), version))
+}
+
+/// The output of `future`, or none when the deadline comes first.
+pub(super) async fn within<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
+    timeout_at(deadline, future).await.ok()
+}

@@ -1,0 +1,237 @@
+//! The prober: asks every upstream, again and again, whether it is well.
+//!
+//! One task for each upstream; it goes on for ever, also with one upstream only. A reload starts what is new, stops
+//! what is gone, restarts what is asked in another way, and leaves the rest alone, so that verdicts and streaks are
+//! kept. A probe that is stopped in mid-way is no result. The prober is the only one that writes health; it tells
+//! turns to the controller through a bounded queue and never waits for it.
+
+mod board;
+mod connect;
+mod exchange;
+mod expect;
+mod grpc;
+mod http;
+mod websocket;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::HeaderValue;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+pub(super) use board::Board;
+
+use super::view::CheckView;
+use crate::config::spec::{self, Check, Spec};
+use crate::model::health::{Health, ProbeResult, Streak, Thresholds};
+use crate::model::names::{GroupName, ServiceName};
+use crate::routing::live::UpstreamLive;
+use crate::routing::table::{Table, UpstreamTls};
+
+/// Jitter of the interval: so many parts of it, in either direction.
+const JITTER: f64 = 0.1;
+
+/// How long a probe that panicked is left alone before it is started again.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
+
+/// An upstream and how it is to be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) service: ServiceName,
+    pub(super) group: GroupName,
+    pub(super) live: Arc<UpstreamLive>,
+    pub(super) health: spec::Health,
+    pub(super) authority: HeaderValue,
+    pub(super) tls: Option<UpstreamTls>,
+}
+
+impl Target {
+    /// Whether it is asked in the same way; who it is was compared before.
+    fn same_check(&self, other: &Self) -> bool {
+        let tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(&a.config, &b.config) && a.name == b.name,
+            _ => false,
+        };
+        tls && self.health == other.health && self.authority == other.authority
+    }
+}
+
+/// Every upstream of `table`, which was compiled from `spec`.
+pub(super) fn targets(spec: &Spec, table: &Table) -> Arc<Vec<Target>> {
+    let mut targets = Vec::new();
+    for (service, compiled) in spec.services.iter().zip(&table.services) {
+        for group in &compiled.groups {
+            targets.extend(group.upstreams.iter().map(|upstream| Target {
+                service: service.name.clone(),
+                group: group.name.clone(),
+                live: Arc::clone(&upstream.live),
+                health: service.health.clone(),
+                authority: upstream.authority.clone(),
+                tls: upstream.tls.clone(),
+            }));
+        }
+    }
+    Arc::new(targets)
+}
+
+/// An upstream's verdict has turned.
+#[derive(Clone, Debug)]
+pub(super) struct Turn {
+    pub(super) service: ServiceName,
+    pub(super) group: GroupName,
+    pub(super) url: String,
+    pub(super) from: Health,
+    pub(super) to: Health,
+    /// The probe that turned it.
+    pub(super) check: CheckView,
+}
+
+/// How one probe ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Finding {
+    status: Option<u16>,
+    /// What was wrong; none: as expected.
+    problem: Option<String>,
+}
+
+impl From<String> for Finding {
+    fn from(problem: String) -> Self {
+        Self { status: None, problem: Some(problem) }
+    }
+}
+
+/// Where results go.
+#[derive(Clone, Debug)]
+pub(super) struct Report {
+    pub(super) board: Arc<Board>,
+    pub(super) turns: mpsc::Sender<Turn>,
+}
+
+/// Probes the targets until there will be no more of them (their sender is gone).
+pub(super) async fn run(mut targets: watch::Receiver<Arc<Vec<Target>>>, report: Report) {
+    let mut probes = Probes { tasks: JoinSet::new(), running: HashMap::new(), report };
+    probes.reconcile(&targets.borrow_and_update().clone());
+    loop {
+        tokio::select! {
+            changed = targets.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                probes.reconcile(&targets.borrow_and_update().clone());
+            }
+            Some(Err(ended)) = probes.tasks.join_next() => probes.revive(&ended),
+        }
+    }
+}
+
+/// The running probes by the number of their upstream.
+struct Probes {
+    /// Owns the tasks: they are stopped with it.
+    tasks: JoinSet<()>,
+    running: HashMap<u64, (Target, tokio::task::AbortHandle)>,
+    report: Report,
+}
+
+impl Probes {
+    fn reconcile(&mut self, targets: &[Target]) {
+        let wanted: HashMap<u64, &Target> = targets.iter().map(|t| (t.live.id, t)).collect();
+        self.running.retain(|id, (running, task)| {
+            let stays = wanted.get(id).is_some_and(|t| t.same_check(running));
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        self.report.board.retain(|id| wanted.contains_key(&id));
+        for (id, target) in wanted {
+            if !self.running.contains_key(&id) {
+                self.start(target.clone(), Duration::ZERO);
+            }
+        }
+    }
+
+    fn start(&mut self, target: Target, delay: Duration) {
+        let task = self.tasks.spawn(watch_over(target.clone(), self.report.clone(), delay));
+        self.running.insert(target.live.id, (target, task));
+    }
+
+    /// Checking goes on for ever: a probe that panicked is a fault of ours, not of the upstream.
+    fn revive(&mut self, ended: &JoinError) {
+        if !ended.is_panic() {
+            return;
+        }
+        let of = |id: Id| self.running.iter().find(|(_, (_, task))| task.id() == id).map(|(_, (target, _))| target);
+        if let Some(target) = of(ended.id()).cloned() {
+            tracing::error!(upstream = %target.live.endpoint.url, "a health check panicked and is started again");
+            self.start(target, AFTER_PANIC);
+        }
+    }
+}
+
+/// Probes one upstream for ever, the first time at once.
+async fn watch_over(target: Target, report: Report, delay: Duration) {
+    let thresholds =
+        Thresholds { healthy_after: target.health.healthy_after, unhealthy_after: target.health.unhealthy_after };
+    let mut streak = Streak::new(target.live.health());
+    tokio::time::sleep(delay).await;
+    loop {
+        let begun = Instant::now();
+        let finding = probe(&target, begun + target.health.timeout).await;
+        let check = CheckView {
+            at: Timestamp::now(),
+            ok: finding.problem.is_none(),
+            status: finding.status,
+            ms: begun.elapsed().as_secs_f64() * 1000.0,
+            why: finding.problem.unwrap_or_default(),
+        };
+        let result = if check.ok { ProbeResult::Passed } else { ProbeResult::Failed };
+        let from = streak.health();
+        let turned = streak.record(result, thresholds);
+        if let Some(to) = turned {
+            target.live.set_health(to);
+            report.tell(&target, from, to, &check);
+        }
+        report.board.record(target.live.id, check, turned.is_some());
+        sleep_until(begun + jittered(target.health.interval)).await;
+    }
+}
+
+impl Report {
+    fn tell(&self, target: &Target, from: Health, to: Health, check: &CheckView) {
+        let url = target.live.endpoint.url.clone();
+        let (service, group) = (target.service.clone(), target.group.clone());
+        match to {
+            Health::Unhealthy => {
+                tracing::warn!(%service, %group, upstream = url, why = check.why, "upstream is unhealthy");
+            }
+            _ => tracing::info!(%service, %group, upstream = url, health = to.label(), "upstream's health has turned"),
+        }
+        let turn = Turn { service, group, url, from, to, check: check.clone() };
+        if self.turns.try_send(turn).is_err() {
+            tracing::warn!("the queue of health events is full; this turn is in the log only");
+        }
+    }
+}
+
+fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(1.0 + JITTER * (2.0 * fastrand::f64() - 1.0))
+}
+
+/// One probe; it ends at `deadline` at the latest.
+async fn probe(target: &Target, deadline: Instant) -> Finding {
+    let result = match &target.health.check {
+        Check::Tcp => connect::connect(&target.live.endpoint, deadline).await.map(|_| Finding::default()),
+        Check::Http { path, host, expect } => http::probe(target, path, host.as_deref(), expect, deadline).await,
+        Check::Grpc { service } => grpc::probe(target, service, deadline).await,
+        Check::WebSocket { path, host } => websocket::probe(target, path, host.as_deref(), deadline).await,
+    };
+    result.unwrap_or_else(Finding::from)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Reloads: one task reads the file when somebody asks or when it has changed, binds and loads what is new, and hands
+//! it to the controller. So the controller never waits for a file, and no two reloads overtake each other.
+//!
+//! A reload that fails changes nothing and says everything that is wrong.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::command::{Origin, Rejected};
+use super::controller::{Apply, Command};
+use super::events;
+use super::registry::Registry;
+use super::running::Shared;
+use super::source::{Loaded, Source};
+use super::view::ReloadReport;
+use super::watch::Files;
+use crate::config::spec::{Spec, Tls};
+
+/// How long reading files and binding sockets may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Somebody asks for a reload.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) origin: Origin,
+    pub(super) reply: oneshot::Sender<Result<ReloadReport, Rejected>>,
+}
+
+/// Reads configurations and hands them to the controller.
+pub(super) struct Reloader {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: mpsc::Sender<Command>,
+}
+
+impl Reloader {
+    /// Reloads when asked to, and when a file has changed where `watch` says so, until nobody can ask any more.
+    pub(super) async fn run(self, mut asked: mpsc::Receiver<Asked>, watch: Watch) {
+        let mut files = (watch == Watch::Files).then(|| Files::new(self.files()));
+        if files.is_some() {
+            self.catch_up().await;
+        }
+        loop {
+            let changed = async {
+                match &mut files {
+                    Some(files) => files.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                asked = asked.recv() => {
+                    let Some(Asked { origin, reply }) = asked else { return };
+                    let _ = reply.send(self.reload(&origin).await);
+                }
+                () = changed => self.reload_for_file().await,
+            }
+            if let Some(files) = &mut files {
+                files.set(self.files());
+            }
+        }
+    }
+
+    /// The file may have changed after it was read for the start and before it was watched.
+    async fn catch_up(&self) {
+        let source = Arc::clone(&self.source);
+        let read = timeout(PATIENCE, tokio::task::spawn_blocking(move || source.load())).await;
+        let running = self.shared.running.load_full();
+        let same = |loaded: &Loaded| *loaded.text == *running.text;
+        if !matches!(read, Ok(Ok(Ok(loaded))) if same(&loaded)) {
+            self.reload_for_file().await;
+        }
+    }
+
+    async fn reload_for_file(&self) {
+        let origin = Origin { actor: "file".to_owned(), ..Origin::default() };
+        // How it went is in the log, in the audit log and in the readiness.
+        let _ = self.reload(&origin).await;
+    }
+
+    async fn reload(&self, origin: &Origin) -> Result<ReloadReport, Rejected> {
+        let result = self.attempt(origin).await;
+        match &result {
+            Ok(report) => {
+                tracing::info!(changes = ?report.changes, needs_restart = ?report.needs_restart, "reloaded");
+                self.shared.reloaded(None);
+            }
+            Err(Rejected::ShuttingDown) => {}
+            Err(rejected) => {
+                tracing::error!(error = %rejected, "the reload failed and has changed nothing");
+                self.shared.reloaded(Some(rejected.to_string()));
+                let errors = match rejected {
+                    Rejected::InvalidConfig(errors) => errors.clone(),
+                    other => vec![other.to_string()],
+                };
+                let note = Command::Note(events::reload_refused(&errors, origin));
+                // A controller that is gone keeps no log.
+                let _ = self.commands.send(note).await;
+            }
+        }
+        result
+    }
+
+    async fn attempt(&self, origin: &Origin) -> Result<ReloadReport, Rejected> {
+        let (source, registry) = (Arc::clone(&self.source), Arc::clone(&self.shared.running.load().registry));
+        let prepare = tokio::task::spawn_blocking(move || prepared(&*source, &registry));
+        let (loaded, registry) = match timeout(PATIENCE, prepare).await {
+            Ok(Ok(prepared)) => prepared.map_err(Rejected::InvalidConfig)?,
+            Ok(Err(panicked)) => return Err(Rejected::InvalidConfig(vec![panicked.to_string()])),
+            Err(_) => {
+                return Err(Rejected::InvalidConfig(vec![format!("reading its files took longer than {PATIENCE:?}")]));
+            }
+        };
+        let (reply, answer) = oneshot::channel();
+        let apply = Apply { loaded, registry, origin: origin.clone(), reply };
+        self.commands.send(Command::Apply(Box::new(apply))).await.map_err(|_| Rejected::ShuttingDown)?;
+        answer.await.map_err(|_| Rejected::ShuttingDown)?
+    }
+
+    /// All files whose change is a reason to reload.
+    fn files(&self) -> Vec<PathBuf> {
+        let running = self.shared.running.load();
+        let files: BTreeSet<_> = running.files.iter().cloned().chain(certificate_files(&running.spec)).collect();
+        files.into_iter().collect()
+    }
+}
+
+fn prepared(source: &dyn Source, registry: &Registry) -> Result<(Loaded, Registry), Vec<String>> {
+    let loaded = source.load()?;
+    let registry = registry.renewed(&loaded.spec)?;
+    Ok((loaded, registry))
+}
+
+fn certificate_files(spec: &Spec) -> Vec<PathBuf> {
+    let of = |tls: &Tls| {
+        let pairs = tls.certificates.iter().flat_map(|c| [c.cert.clone(), c.key.clone()]);
+        pairs.chain(tls.client_ca.clone()).collect::<Vec<_>>()
+    };
+    let ports = spec.listeners.iter().filter_map(|l| l.tls.as_ref()).flat_map(of);
+    let upstreams = spec.services.iter().flat_map(|s| &s.groups).flat_map(|g| &g.upstreams);
+    ports.chain(upstreams.filter_map(|u| u.endpoint.ca.clone())).collect()
+}
+
+/// Whether changes of files are a reason to reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Watch {
+    /// The files that were read, and certificates.
+    #[default]
+    Files,
+    /// Only when asked to.
+    Nothing,
+}

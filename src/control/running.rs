@@ -1,0 +1,143 @@
+//! What is in force, and what goes on: the values that the controller writes and everybody else reads.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{broadcast, watch};
+
+use super::figures::Figures;
+use super::prober::Board;
+use super::registry::Registry;
+use super::view::{self, Readiness};
+use super::window::Windows;
+use crate::config::spec::Spec;
+use crate::model::change::Desired;
+use crate::routing::table::Table;
+use crate::store;
+
+/// Events that a slow receiver may be behind before it misses some.
+const EVENTS_AHEAD: usize = 1024;
+
+/// All that is in force, as of one publication. Replaced as a whole.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    /// The configuration, with what needs a restart as it was at the start.
+    pub(super) spec: Arc<Spec>,
+    /// The text that it was read from.
+    pub(super) text: Arc<str>,
+    /// The files to watch.
+    pub(super) files: Arc<[PathBuf]>,
+    pub(super) desired: Arc<Desired>,
+    pub(super) registry: Arc<Registry>,
+    /// Published, and compiled from the above.
+    pub(super) table: Arc<Table>,
+}
+
+/// What the controller and its neighbours share with those who ask.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Written by the controller after each publication.
+    pub(super) running: ArcSwap<Running>,
+    pub(super) board: Arc<Board>,
+    pub(super) windows: Arc<Windows>,
+    pub(super) figures: Figures,
+    /// Sent to by the controller.
+    pub(super) events: broadcast::Sender<view::Event>,
+    /// Written by the journal.
+    pub(super) store_trouble: watch::Receiver<Option<String>>,
+    /// Whether the first health round is over. Written once.
+    pub(super) first_round: watch::Receiver<bool>,
+    status: Mutex<Status>,
+}
+
+#[derive(Debug, Default)]
+struct Status {
+    accepting: bool,
+    stopping: bool,
+    /// Why the last reload failed.
+    reload_error: Option<String>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        running: Arc<Running>,
+        store_trouble: watch::Receiver<Option<String>>,
+        first_round: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            running: ArcSwap::new(running),
+            board: Arc::default(),
+            windows: Arc::default(),
+            figures: Figures::default(),
+            events: broadcast::channel(EVENTS_AHEAD).0,
+            store_trouble,
+            first_round,
+            status: Mutex::default(),
+        }
+    }
+
+    /// Tells everybody who listens.
+    pub(super) fn announce(&self, events: Vec<store::Event>) {
+        for event in events {
+            // Nobody listening is fine.
+            let _ = self.events.send(view::Event::from(event));
+        }
+    }
+
+    /// The workers accept connections.
+    pub(super) fn accepting(&self) {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).accepting = true;
+    }
+
+    /// The process is on its way down.
+    pub(super) fn stopping(&self) {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).stopping = true;
+    }
+
+    /// How the last reload went.
+    pub(super) fn reloaded(&self, error: Option<String>) {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).reload_error = error;
+    }
+
+    pub(super) fn readiness(&self) -> Readiness {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let round_over = *self.first_round.borrow();
+        let mut notes = Vec::new();
+        let mut note = |holds: bool, text: &str| {
+            if holds {
+                notes.push(text.to_owned());
+            }
+        };
+        note(status.stopping, "shutting down");
+        note(!status.accepting && !status.stopping, "the workers do not accept connections yet");
+        note(!round_over, "the first health round is not over yet");
+        if let Some(why) = &*self.store_trouble.borrow() {
+            notes.push(format!("the state cannot be written: {why}; rollbacks work, other changes are refused"));
+        }
+        notes.extend(status.reload_error.iter().map(|why| format!("the last reload failed: {why}")));
+        notes.extend(self.unserved());
+        Readiness {
+            ready: status.accepting && round_over && !status.stopping,
+            notes,
+            last_reload_ok: status.reload_error.is_none(),
+        }
+    }
+
+    /// Services that nobody can serve.
+    fn unserved(&self) -> Vec<String> {
+        let running = self.running.load();
+        let dead = running.table.services.iter().filter(|service| {
+            let takes_over = |i: usize| service.shares[i] > 0 || service.emergency == Some(i);
+            !service.groups.iter().enumerate().any(|(i, g)| takes_over(i) && g.can_serve())
+        });
+        dead.map(|s| format!("service {}: no group with a share has a healthy upstream", s.name)).collect()
+    }
+}
+
+impl From<store::Event> for view::Event {
+    fn from(event: store::Event) -> Self {
+        let store::NewEvent { at, actor, kind, service, detail } = event.line;
+        Self { id: event.id, at, actor, kind, service, detail }
+    }
+}
