@@ -5,8 +5,6 @@
 
 // Each promise uses its own part of this, and a fixture may well be ahead of its first user.
 #![allow(dead_code, unreachable_pub)]
-// A fixture that cannot do its work has failed the test; there is nobody to hand an error to.
-#![allow(clippy::unwrap_used)]
 
 pub mod certs;
 pub mod client;

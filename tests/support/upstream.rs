@@ -339,11 +339,7 @@ impl Connection<'_> {
                 }
                 return Box::pin(self.perform(*inner, head, body)).await;
             }
-            Answer::Last(inner) => {
-                Box::pin(self.perform(*inner, head, body)).await?;
-                return Ok(Then::Close);
-            }
-            Answer::WithoutReading(inner) => {
+            Answer::Last(inner) | Answer::WithoutReading(inner) => {
                 Box::pin(self.perform(*inner, head, body)).await?;
                 return Ok(Then::Close);
             }
