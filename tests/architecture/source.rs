@@ -67,7 +67,9 @@ impl Source {
 
     /// The modules in files of their own that only tests are built with, as paths without their ending.
     pub(super) fn test_modules(&self) -> Vec<String> {
-        let tests = Regex::new(r#"#\[cfg\(test\)\]\s*(?:#\[path = "([^"]+)\.rs"\]\s*)?mod (\w+);"#).unwrap();
+        let tests =
+            Regex::new(r#"#\[cfg\(test\)\]\s*(?:#\[path = "([^"]+)\.rs"\]\s*)?(?:pub(?:\(\w+\))? )?mod (\w+);"#)
+                .unwrap();
         let (folder, file) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
         let own = match file {
             "mod.rs" | "lib.rs" | "main.rs" => folder.to_owned(),
