@@ -6,6 +6,7 @@
 // Each promise uses its own part of this, and a fixture may well be ahead of its first user.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod answer;
 pub mod certs;
 pub mod client;
 pub mod eventually;
@@ -15,8 +16,9 @@ pub mod proxy;
 pub mod upstream;
 pub mod wire;
 
+pub use answer::Answer;
 pub use client::Client;
 pub use eventually::{eventually, eventually_within};
 #[allow(unused_imports)]
 pub use proxy::Proxy;
-pub use upstream::{Answer, Upstream};
+pub use upstream::Upstream;
