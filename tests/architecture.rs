@@ -222,6 +222,8 @@ fn the_checks_see_what_they_look_for() {
     let functions: Vec<_> = source.functions().into_iter().map(|(name, _, lines)| (name, lines)).collect();
     assert_eq!(functions, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
     assert_eq!((source.module().as_str(), Source::new("src/model/mod.rs", "").module().as_str()), ("routing", "model"));
+    let outside = "#[cfg(test)]\nmod tests;\n#[cfg(test)]\n#[path = \"b_tests.rs\"]\npub(crate) mod more;\nmod real;";
+    assert_eq!(Source::new("src/a/b.rs", outside).test_modules(), ["src/a/b/tests", "src/a/b_tests"]);
     let above = Source::new("src/model/mod.rs", "use super::proxy::pool;").crate_paths();
     assert_eq!(above[0].0, "proxy::pool", "`super` leads out of a module's root, too");
 }

@@ -180,7 +180,7 @@ mod tests {
         let mask = [1, 2, 3, 4];
         let mut frame = vec![first];
         if payload.len() > 125 {
-            frame.push(MASKED | 126);
+            frame.push(MASKED + 126);
             frame.extend((payload.len() as u16).to_be_bytes());
         } else {
             frame.push(MASKED | payload.len() as u8);

@@ -16,7 +16,7 @@ pub(super) struct Source {
     pub(super) path: String,
     /// All of it.
     pub(super) text: String,
-    /// Without its inline tests.
+    /// Without its inline tests; nothing where the whole file is tests.
     pub(super) body: String,
     /// The body, with comments, strings and characters blanked out; the lines are kept.
     pub(super) code: String,
@@ -26,6 +26,14 @@ pub(super) struct Source {
 pub(super) fn sources(under: &str) -> Vec<Source> {
     let mut found = Vec::new();
     collect(&root().join(under), &mut found);
+    let tests: Vec<_> = found.iter().flat_map(Source::test_modules).collect();
+    for source in &mut found {
+        let module = source.path.trim_end_matches(".rs").trim_end_matches("/mod");
+        if tests.iter().any(|test| module == test || module.starts_with(&format!("{test}/"))) {
+            source.body.clear();
+            source.code.clear();
+        }
+    }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     found
 }
@@ -55,6 +63,24 @@ impl Source {
     pub(super) fn module(&self) -> String {
         let within = self.path.trim_start_matches("src/").trim_end_matches(".rs");
         within.split('/').next().unwrap_or_default().to_owned()
+    }
+
+    /// The modules in files of their own that only tests are built with, as paths without their ending.
+    pub(super) fn test_modules(&self) -> Vec<String> {
+        let tests =
+            Regex::new(r#"#\[cfg\(test\)\]\s*(?:#\[path = "([^"]+)\.rs"\]\s*)?(?:pub(?:\(\w+\))? )?mod (\w+);"#)
+                .unwrap();
+        let (folder, file) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
+        let own = match file {
+            "mod.rs" | "lib.rs" | "main.rs" => folder.to_owned(),
+            other => format!("{folder}/{}", other.trim_end_matches(".rs")),
+        };
+        let path = |found: regex::Captures<'_>| match found.get(1) {
+            // A path attribute counts from the file's folder.
+            Some(path) => format!("{folder}/{}", path.as_str()),
+            None => format!("{own}/{}", &found[2]),
+        };
+        tests.captures_iter(&self.text).map(path).collect()
     }
 
     /// How many `super` lead from it to the crate's root.
