@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::format_push_string, clippy::format_collect)]
 
 mod architecture;
+mod claims;
 mod config_files;
 mod dependencies;
 mod fixtures;
