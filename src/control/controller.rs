@@ -301,4 +301,4 @@ fn millis(since: Instant) -> f64 {
 
 #[cfg(test)]
 #[path = "controller_tests.rs"]
-mod tests;
+pub(super) mod tests;
