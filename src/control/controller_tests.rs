@@ -1,7 +1,8 @@
 //! What the control plane as a whole promises: changes, refusals, repetitions, failing stores, restarts.
 
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
@@ -11,16 +12,15 @@ use crate::control::handle::Handle;
 use crate::control::journal::tests::{Mood, Moody};
 use crate::control::samples::{self, eventually, health};
 use crate::control::source::{Loaded, Source};
+use crate::control::view::Audit;
 use crate::control::{Joiner, StartError, StartOptions, Watch, start};
 use crate::model::change::samples::{service, split};
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::{Share, Split};
 use crate::routing::live::Health;
 use crate::routing::publish::Reader;
+use crate::store::Store;
 use crate::store::sqlite::Sqlite;
-use crate::store::{Store, Verified};
-use std::sync::Arc;
-use std::time::Duration;
 
 /// A file whose contents the test decides.
 pub(in crate::control) struct Paper(pub(in crate::control) Mutex<Result<Loaded, Vec<String>>>);
@@ -40,7 +40,7 @@ pub(in crate::control) struct Plane {
     pub(in crate::control) reader: Reader,
     pub(in crate::control) paper: Arc<Paper>,
     joiner: Joiner,
-    _upstreams: Vec<TcpListener>,
+    upstreams: Vec<TcpListener>,
 }
 
 pub(in crate::control) fn loaded(spec: &Spec) -> Loaded {
@@ -66,7 +66,7 @@ impl Plane {
         let options = StartOptions { loaded: loaded(&spec), source, store, watch: Watch::Nothing };
         let (handle, reader, joiner) = start(options).await.unwrap();
         handle.first_health_round().await;
-        Self { handle, reader, paper, joiner, _upstreams: upstreams }
+        Self { handle, reader, paper, joiner, upstreams }
     }
 
     pub(in crate::control) async fn new() -> Self {
@@ -76,7 +76,7 @@ impl Plane {
 
     async fn moody() -> (Self, Arc<Mood>) {
         let (spec, upstreams) = two_services().await;
-        let (store, mood) = Moody::new();
+        let (store, mood) = Moody::pair();
         (Self::with(spec, upstreams, store).await, mood)
     }
 
@@ -145,7 +145,7 @@ async fn a_switch_is_published_with_its_answer_and_told_in_the_audit_log() {
     assert_eq!(told.detail["reason"], "a reason");
     assert_eq!(told.detail["after"], serde_json::json!({"blue": 0, "green": 100}));
     assert_eq!(plane.kinds(Some("shop")).await, ["switch"]);
-    assert!(matches!(plane.handle.verify_audit().await.unwrap(), Verified::Intact(lines) if lines >= told.id));
+    assert!(matches!(plane.handle.verify_audit().await.unwrap(), Audit::Intact { lines } if lines >= told.id));
     let view = plane.handle.service("shop").await.unwrap();
     assert_eq!((view.version, view.live.as_str(), view.candidate.unwrap().as_str()), (version + 1, "green", "blue"));
     assert_eq!(plane.handle.switch_seconds().2, 1);
@@ -268,7 +268,7 @@ async fn a_repeated_request_gets_the_first_answer_even_after_a_restart() {
     let reused = plane.handle.change(switch(&["api"], "green"), keyed("k1")).await.unwrap_err();
     assert_eq!(reused, Rejected::IdempotencyKeyReused("k1".to_owned()));
     assert_eq!(plane.shares("shop"), [100.0, 0.0]);
-    let upstreams = plane._upstreams;
+    let upstreams = plane.upstreams;
     plane.joiner.stop().await;
     drop(plane.handle);
     let plane = Plane::with(spec, upstreams, Box::new(Sqlite::open(&path).unwrap())).await;
@@ -327,7 +327,7 @@ async fn a_split_of_run_time_survives_a_restart_and_an_edited_file_wins_over_it(
         let to = split("blue 75 green 25");
         let change = TrafficChange::Split { service: service("shop"), split: to, stable: Stable::ByRule };
         plane.handle.change(change, ops()).await.unwrap();
-        upstreams = plane._upstreams;
+        upstreams = plane.upstreams;
         plane.joiner.stop().await;
     }
     assert!(salts.windows(2).all(|w| w[0] == w[1]), "the same users come first after a restart");

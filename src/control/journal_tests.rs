@@ -40,7 +40,7 @@ impl Mood {
 }
 
 impl Moody {
-    pub(in crate::control) fn new() -> (Box<dyn Store>, Arc<Mood>) {
+    pub(in crate::control) fn pair() -> (Box<dyn Store>, Arc<Mood>) {
         let mood = Arc::<Mood>::default();
         (Box::new(Self { inner: Sqlite::in_memory().unwrap(), mood: Arc::clone(&mood) }), mood)
     }
@@ -79,7 +79,7 @@ fn batch(old: &Desired, new: &Desired, kind: &str) -> Batch {
 }
 
 fn journal() -> (Journal, SharedStore, Arc<Mood>) {
-    let (store, mood) = Moody::new();
+    let (store, mood) = Moody::pair();
     let store: SharedStore = Arc::new(Mutex::new(store));
     (Journal::new(Arc::clone(&store), 0), store, mood)
 }
