@@ -81,13 +81,15 @@ impl Controller {
 }
 
 fn report(old: &Running, loaded: &Loaded, registry: &Registry, adoption: &Adoption) -> ReloadReport {
-    let mut changes: Vec<_> = difference::reloadable(&old.spec, &loaded.spec).iter().map(|d| d.change()).collect();
+    let mut changes: Vec<_> =
+        difference::reloadable(&old.spec, &loaded.spec).iter().map(difference::Difference::change).collect();
     changes.extend(registry.exchanged_certificates(&old.registry));
     changes.extend(adoption.moves.iter().map(|m| {
         let why = events::file_reason(m.reason);
         format!("services.{}.split: {} -> {} ({why})", m.service, m.before, m.after)
     }));
-    let needs_restart = difference::needs_restart(&old.spec, &loaded.spec).iter().map(|d| d.change()).collect();
+    let needs_restart =
+        difference::needs_restart(&old.spec, &loaded.spec).iter().map(difference::Difference::change).collect();
     let version = adoption.desired.version;
     ReloadReport { version, changed: !changes.is_empty() || version != old.desired.version, changes, needs_restart }
 }

@@ -35,6 +35,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a rollback waits for the store before it is published without.
 const ROLLBACK_PATIENCE: Duration = Duration::from_millis(500);
 
+/// Turns of health that are written together at the most: after a start, all upstreams turn at once.
+const TURNS_TOGETHER: usize = 64;
+
 /// What the controller is asked to do.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -75,6 +78,7 @@ pub(super) struct Inbox {
 impl Controller {
     /// Takes commands until the shutdown; those that are left then are answered with [`Rejected::ShuttingDown`].
     pub(super) async fn run(mut self, mut inbox: Inbox) {
+        let mut turned = Vec::new();
         loop {
             let retry_at = self.journal.retry_at();
             let retry = async {
@@ -86,7 +90,9 @@ impl Controller {
             tokio::select! {
                 () = asked_to_end(&mut inbox.shutdown) => break,
                 Some(command) = inbox.commands.recv() => self.obey(command).await,
-                Some(turn) = inbox.turns.recv() => self.note_all(vec![events::health(&turn)]).await,
+                1.. = inbox.turns.recv_many(&mut turned, TURNS_TOGETHER) => {
+                    self.note_all(turned.drain(..).map(|turn| events::health(&turn)).collect()).await;
+                }
                 () = retry => self.journal.retry(&self.running.desired).await,
             }
         }
@@ -129,7 +135,7 @@ impl Controller {
     /// the request that is repeated.
     async fn given_before(&mut self, request: &Request, origin: &Origin) -> Result<Option<Receipt>, Rejected> {
         let Some(key) = &origin.idempotency_key else { return Ok(None) };
-        match self.journal.receipt(&stored_key(origin, key)).await {
+        match self.journal.receipt(&stored_key(origin, key), patience(request)).await {
             Ok(None) => Ok(None),
             Ok(Some(kept)) if kept.fingerprint == request.fingerprint() => Ok(receipts::from_value(&kept.receipt)),
             Ok(Some(_)) => Err(Rejected::IdempotencyKeyReused(key.clone())),
@@ -210,9 +216,8 @@ impl Controller {
             receipt.ms = millis(arrived);
             return Ok(receipt);
         }
-        let (patience, otherwise) =
-            if request.is_rollback() { (ROLLBACK_PATIENCE, Otherwise::Keep) } else { (PATIENCE, Otherwise::Refuse) };
-        let events = match self.journal.write(&old.desired, batch, patience, otherwise).await {
+        let otherwise = if request.is_rollback() { Otherwise::Keep } else { Otherwise::Refuse };
+        let events = match self.journal.write(&old.desired, batch, patience(request), otherwise).await {
             Ok(events) => events,
             Err(_) if otherwise == Otherwise::Keep => numbered,
             Err(why) => return Err(Rejected::Store(why)),
@@ -264,6 +269,10 @@ async fn asked_to_end(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|down| *down).await;
 }
 
+fn patience(request: &Request) -> Duration {
+    if request.is_rollback() { ROLLBACK_PATIENCE } else { PATIENCE }
+}
+
 /// Scoped to the caller: two callers may well choose the same key.
 fn stored_key(origin: &Origin, key: &str) -> String {
     format!("{} {key}", origin.actor)
@@ -301,4 +310,4 @@ fn millis(since: Instant) -> f64 {
 
 #[cfg(test)]
 #[path = "controller_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -56,7 +56,9 @@ mod tests {
     #[test]
     fn durations_fall_into_the_bucket_whose_bound_they_do_not_exceed() {
         let figures = Figures::default();
-        [0.0005, 0.001, 0.003, 70.0].map(|s| figures.switched(s));
+        for seconds in [0.0005, 0.001, 0.003, 70.0] {
+            figures.switched(seconds);
+        }
         let (buckets, sum, count) = figures.switch_seconds();
         assert_eq!((buckets[0], buckets[2], buckets[11].1), ((0.001, 2), (0.005, 1), 1));
         assert_eq!((buckets.iter().map(|b| b.1).sum::<u64>(), count), (4, 4));

@@ -17,11 +17,11 @@ use super::receipts::Request;
 use super::reload::Asked;
 use super::running::Shared;
 use super::source::Source;
-use super::view::{Drift, Event, Explanation, ListenerView, Question, Readiness, ReloadReport, ServiceView};
+use super::view::{Audit, Drift, Event, Explanation, ListenerView, Question, Readiness, ReloadReport, ServiceView};
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::Share;
 use crate::routing::table::{Group, Table};
-use crate::store::{EventQuery, Store, StoreError, Verified};
+use crate::store::{EventQuery, Store, StoreError};
 
 /// How long a command may wait for a place in the controller's queue. Once it has one it is answered: the controller
 /// waits for nothing but the store, and for that not long.
@@ -229,8 +229,8 @@ impl Handle {
     ///
     /// # Errors
     /// [`Rejected::Store`] when it cannot be read.
-    pub async fn verify_audit(&self) -> Result<Verified, Rejected> {
-        self.read(|store| store.verify()).await
+    pub async fn verify_audit(&self) -> Result<Audit, Rejected> {
+        self.read(|store| store.verify()).await.map(Audit::from)
     }
 
     async fn read<T: Send + 'static>(

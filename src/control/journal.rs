@@ -25,8 +25,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Events that are kept while the store is away; more are in the log only.
 const MOST_UNWRITTEN: usize = 256;
 
-/// How long reading a receipt, or a try to write what is left over, may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long writing an event may hold up the next command; it is kept and written later after that.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Writes to the store, in order.
 pub(super) struct Journal {
@@ -139,7 +139,7 @@ impl Journal {
     }
 
     /// What was answered to the request with this key.
-    pub(super) async fn receipt(&mut self, key: &str) -> Result<Option<KeptReceipt>, String> {
+    pub(super) async fn receipt(&mut self, key: &str, patience: Duration) -> Result<Option<KeptReceipt>, String> {
         if let Some(kept) = self.unwritten.receipts.iter().rfind(|r| r.key == key) {
             return Ok(Some(kept.clone()));
         }
@@ -148,10 +148,10 @@ impl Journal {
         }
         let (store, key) = (Arc::clone(&self.store), key.to_owned());
         let task = tokio::task::spawn_blocking(move || locked(&store).receipt(&key));
-        match timeout(PATIENCE, task).await {
+        match timeout(patience, task).await {
             Ok(Ok(found)) => found.map_err(|e| e.to_string()),
             Ok(Err(panicked)) => Err(panicked.to_string()),
-            Err(_) => Err(slow(PATIENCE)),
+            Err(_) => Err(slow(patience)),
         }
     }
 
@@ -253,4 +253,4 @@ pub(super) fn locked(store: &SharedStore) -> std::sync::MutexGuard<'_, Box<dyn S
 
 #[cfg(test)]
 #[path = "journal_tests.rs"]
-mod tests;
+pub(super) mod tests;

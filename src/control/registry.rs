@@ -266,6 +266,17 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_we_hold_ourselves_at_another_address_is_not_blamed_on_another_program() {
+        let port = samples::free_port();
+        let mut spec = samples::spec(&["http://127.0.0.1:1"]);
+        spec.listeners[0].bind = Bind::Tcp(format!("127.0.0.1:{port}").parse().unwrap());
+        let first = Registry::new(1).renewed(&spec).unwrap();
+        spec.listeners[0].bind = Bind::Tcp(format!("0.0.0.0:{port}").parse().unwrap());
+        let errors = first.renewed(&spec).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].contains("needs a restart"), "{errors:?}");
+    }
+
+    #[test]
     fn certificates_are_exchanged_only_when_their_files_have_changed() {
         let folder = tempfile::tempdir().unwrap();
         let mut spec = samples::spec(&["http://127.0.0.1:1", "http://127.0.0.1:2"]);

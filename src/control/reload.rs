@@ -28,8 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) origin: Origin,
-    pub(super) reply: oneshot::Sender<Result<ReloadReport, Rejected>>,
+    pub(super) reply: Reply,
 }
+
+type Reply = oneshot::Sender<Result<ReloadReport, Rejected>>;
 
 /// Reads configurations and hands them to the controller.
 pub(super) struct Reloader {
@@ -41,7 +43,10 @@ pub(super) struct Reloader {
 impl Reloader {
     /// Reloads when asked to, and when a file has changed where `watch` says so, until nobody can ask any more.
     pub(super) async fn run(self, mut asked: mpsc::Receiver<Asked>, watch: Watch) {
-        let mut files = (watch == Watch::Files).then(|| Files::new(self.files()));
+        let mut files = match watch {
+            Watch::Nothing => None,
+            Watch::Files => Some(Files::new(self.files()).await),
+        };
         if files.is_some() {
             self.catch_up().await;
         }
@@ -55,12 +60,12 @@ impl Reloader {
             tokio::select! {
                 asked = asked.recv() => {
                     let Some(Asked { origin, reply }) = asked else { return };
-                    let _ = reply.send(self.reload(&origin).await);
+                    self.reload_for(&origin, reply, files.as_mut()).await;
                 }
                 () = changed => self.reload_for_file().await,
             }
             if let Some(files) = &mut files {
-                files.set(self.files());
+                files.set(self.files()).await;
             }
         }
     }
@@ -74,6 +79,22 @@ impl Reloader {
         if !matches!(read, Ok(Ok(Ok(loaded))) if same(&loaded)) {
             self.reload_for_file().await;
         }
+    }
+
+    async fn reload_for(&self, origin: &Origin, reply: Reply, files: Option<&mut Files>) {
+        // Looked at before it is read: what changes after that has to be noticed.
+        let contents = match &files {
+            Some(files) => Some(files.now().await),
+            None => None,
+        };
+        let result = self.reload(origin).await;
+        if !matches!(result, Err(Rejected::StaleVersion { .. }))
+            && let Some((files, contents)) = files.zip(contents)
+        {
+            files.see(contents);
+        }
+        // A caller that went away does not undo what was done.
+        let _ = reply.send(result);
     }
 
     async fn reload_for_file(&self) {
@@ -154,3 +175,7 @@ pub enum Watch {
     /// Only when asked to.
     Nothing,
 }
+
+#[cfg(test)]
+#[path = "reload_tests.rs"]
+mod tests;

@@ -135,6 +135,15 @@ impl Shared {
     }
 }
 
+impl From<store::Verified> for view::Audit {
+    fn from(verified: store::Verified) -> Self {
+        match verified {
+            store::Verified::Intact(lines) => Self::Intact { lines },
+            store::Verified::Broken(line) => Self::Broken { line },
+        }
+    }
+}
+
 impl From<store::Event> for view::Event {
     fn from(event: store::Event) -> Self {
         let store::NewEvent { at, actor, kind, service, detail } = event.line;

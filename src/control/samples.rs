@@ -85,8 +85,8 @@ pub(crate) fn service(name: &str, urls: &[&str]) -> Service {
         timeouts: Timeouts {
             connect: Duration::from_secs(1),
             response: Duration::from_secs(30),
-            idle: Duration::from_mins(1),
-            tunnel_idle: Duration::from_hours(1),
+            idle: Duration::from_secs(60),
+            tunnel_idle: Duration::from_secs(3600),
         },
         retries: Retries { attempts: 2, budget: Share::from_percent(20.0).unwrap(), across_groups: true },
     }

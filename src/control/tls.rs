@@ -79,10 +79,7 @@ impl<'a> ServerFiles<'a> {
             }
         }
         let roots = match (&self.tls.client_ca, &self.client_ca) {
-            (Some(path), Some(pem)) => authorities(path, pem).map(Some).unwrap_or_else(|e| {
-                errors.push(e);
-                None
-            }),
+            (Some(path), Some(pem)) => authorities(path, pem).map_err(|e| errors.push(e)).ok(),
             _ => None,
         };
         if !errors.is_empty() {

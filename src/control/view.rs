@@ -126,6 +126,21 @@ pub struct Event {
     pub detail: serde_json::Value,
 }
 
+/// What a check of the audit log has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// Every line is as it was written.
+    Intact {
+        /// How many there are.
+        lines: u64,
+    },
+    /// A line was changed, removed or inserted.
+    Broken {
+        /// Number of the first line that is not as it was written, or of the one that is missing.
+        line: u64,
+    },
+}
+
 /// What a request would meet, and why.
 #[derive(Clone, Debug)]
 pub struct Explanation {

@@ -1,7 +1,7 @@
 //! Notices when files change: watches their folders (editors and orchestrators replace files instead of writing into
 //! them) and compares contents, so that a touch is no change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,19 +17,23 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 /// How often contents are compared where the system cannot tell of changes.
 const POLL: Duration = Duration::from_secs(2);
 
+/// What files contain: equal contents, equal values.
+pub(super) type Contents = BTreeMap<PathBuf, Digest>;
+
 /// Watches files by their folders.
 pub(super) struct Files {
     watcher: Option<RecommendedWatcher>,
     /// At most one signal waits: the contents are compared anyway.
     signals: mpsc::Receiver<()>,
+    /// A signal that was taken, but whose contents were not compared yet.
+    signalled: bool,
     folders: BTreeSet<PathBuf>,
-    files: Vec<PathBuf>,
-    seen: Digest,
+    seen: Contents,
 }
 
 impl Files {
     /// Watches `files` from now on, compared with their contents now.
-    pub(super) fn new(files: Vec<PathBuf>) -> Self {
+    pub(super) async fn new(files: Vec<PathBuf>) -> Self {
         let (signal, signals) = mpsc::channel(1);
         let told = move |event: notify::Result<notify::Event>| {
             if !event.is_ok_and(|e| e.kind.is_access()) {
@@ -40,18 +44,22 @@ impl Files {
         let watcher = notify::recommended_watcher(told)
             .inspect_err(|e| tracing::warn!(error = %e, "files are compared every {POLL:?} instead of being watched"))
             .ok();
-        let mut this = Self { watcher, signals, folders: BTreeSet::new(), files: Vec::new(), seen: Digest::default() };
-        this.set(files);
+        let (folders, seen) = (BTreeSet::new(), Contents::new());
+        let mut this = Self { watcher, signals, signalled: false, folders, seen };
+        this.set(files).await;
         this
     }
 
-    /// Watches these files instead; what they contain now counts as seen.
-    pub(super) fn set(&mut self, files: Vec<PathBuf>) {
-        let folders: BTreeSet<_> = files.iter().flat_map(|f| folders(f)).collect();
-        let Some(watcher) = &mut self.watcher else {
-            self.take(files);
-            return;
-        };
+    /// Watches these files instead. What those that are new contain now counts as seen.
+    pub(super) async fn set(&mut self, files: Vec<PathBuf>) {
+        self.watch_folders(files.iter().flat_map(|f| folders(f)).collect());
+        let new = files.iter().filter(|f| !self.seen.contains_key(*f)).cloned().collect();
+        self.seen.extend(contents(new).await);
+        self.seen.retain(|file, _| files.contains(file));
+    }
+
+    fn watch_folders(&mut self, folders: BTreeSet<PathBuf>) {
+        let Some(watcher) = &mut self.watcher else { return };
         for gone in self.folders.difference(&folders) {
             // A folder that was deleted is not watched any more by itself.
             let _ = watcher.unwatch(gone);
@@ -62,32 +70,44 @@ impl Files {
             }
         }
         self.folders = folders;
-        self.take(files);
     }
 
-    fn take(&mut self, files: Vec<PathBuf>) {
-        self.files = files;
-        self.seen = digest(&self.files);
+    /// What the files contain now.
+    pub(super) async fn now(&self) -> Contents {
+        contents(self.seen.keys().cloned().collect()).await
     }
 
-    /// Resolves when the contents have changed since the last call. Safe to cancel: a change is noticed next time.
+    /// These contents need no further notice.
+    pub(super) fn see(&mut self, contents: Contents) {
+        self.seen = contents;
+    }
+
+    /// Resolves when the contents are others than those that were seen; they count as seen then. When it is
+    /// cancelled, the change is noticed by the next call.
     pub(super) async fn changed(&mut self) {
         loop {
-            if self.watcher.is_some() {
-                if self.signals.recv().await.is_none() {
-                    std::future::pending::<()>().await;
-                }
-                sleep(DEBOUNCE).await;
-                let _ = self.signals.try_recv();
-            } else {
-                sleep(POLL).await;
-            }
-            let now = digest(&self.files);
+            self.signal().await;
+            let now = self.now().await;
+            self.signalled = false;
             if now != self.seen {
                 self.seen = now;
                 return;
             }
         }
+    }
+
+    async fn signal(&mut self) {
+        if self.watcher.is_none() {
+            return sleep(POLL).await;
+        }
+        if !self.signalled {
+            // The watcher holds the other end.
+            let _ = self.signals.recv().await;
+            self.signalled = true;
+        }
+        sleep(DEBOUNCE).await;
+        // What was signalled up to here is looked at now.
+        let _ = self.signals.try_recv();
     }
 }
 
@@ -98,21 +118,15 @@ fn folders(file: &Path) -> Vec<PathBuf> {
     parents.map(|p| if p.as_os_str().is_empty() { PathBuf::from(".") } else { p.to_owned() }).collect()
 }
 
-fn digest(files: &[PathBuf]) -> Digest {
-    // A file that is missing is another state than an empty one, and differs from both by the marker.
-    let contents: Vec<_> = files
-        .iter()
-        .map(|f| {
-            std::fs::read(f).map_or_else(
-                |_| vec![0],
-                |mut c| {
-                    c.push(1);
-                    c
-                },
-            )
-        })
-        .collect();
-    tls::digest(contents.iter().map(Vec::as_slice))
+async fn contents(files: Vec<PathBuf>) -> Contents {
+    let digest = |file: &Path| match std::fs::read(file) {
+        Ok(contents) => tls::digest([&[1][..], &contents].into_iter()),
+        // A file that is missing is another thing than an empty one.
+        Err(_) => tls::digest([&[0][..]].into_iter()),
+    };
+    let reading = move || files.into_iter().map(|file| (file.clone(), digest(&file))).collect();
+    // Reading a small file does not panic; if it did, nothing would be seen and the next look would find a change.
+    tokio::task::spawn_blocking(reading).await.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -126,7 +140,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("c.yaml");
         std::fs::write(&file, "a").unwrap();
-        let mut files = Files::new(vec![file.clone()]);
+        let mut files = Files::new(vec![file.clone()]).await;
         std::fs::write(&file, "a").unwrap();
         assert!(timeout(Duration::from_millis(700), files.changed()).await.is_err(), "a touch is no change");
         let next = folder.path().join("next");
@@ -152,7 +166,7 @@ mod tests {
         };
         link(&one);
         std::os::unix::fs::symlink("data/c.yaml", folder.path().join("c.yaml")).unwrap();
-        let mut files = Files::new(vec![folder.path().join("c.yaml")]);
+        let mut files = Files::new(vec![folder.path().join("c.yaml")]).await;
         link(&two);
         timeout(Duration::from_secs(10), files.changed()).await.unwrap();
     }

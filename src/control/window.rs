@@ -13,7 +13,7 @@ use crate::routing::live::{GroupLive, GroupTotals};
 use crate::routing::publish::Reader;
 
 /// How far back figures reach.
-const LENGTH: Duration = Duration::from_mins(1);
+const LENGTH: Duration = Duration::from_secs(60);
 
 /// From one sample to the next.
 const STEP: Duration = Duration::from_secs(1);

@@ -149,11 +149,11 @@ impl Intent {
             Intent::Switch { services, .. } | Intent::Rollback { services } => services,
         };
         let mut once = Vec::with_capacity(named.len());
-        named.iter().for_each(|s| {
-            if !once.contains(&s) {
-                once.push(s);
+        for service in named {
+            if !once.contains(&service) {
+                once.push(service);
             }
-        });
+        }
         once
     }
 }

@@ -67,7 +67,7 @@ impl Sqlite {
 
     fn prepared(mut connection: Connection, path: String, lock: Option<File>) -> Result<Self, StoreError> {
         configured(&connection).map_err(|e| explained(&path, &e))?;
-        let known = MIGRATIONS.len() as i64;
+        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
         let found: i64 =
             connection.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(|e| explained(&path, &e))?;
         if found > known {
@@ -120,7 +120,7 @@ fn configured(connection: &Connection) -> rusqlite::Result<()> {
 fn migrated(connection: &mut Connection, sql: &str, version: usize) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(sql)?;
-    transaction.pragma_update(None, "user_version", version as i64)?;
+    transaction.pragma_update(None, "user_version", i64::try_from(version).unwrap_or(i64::MAX))?;
     transaction.commit()
 }
 

@@ -1,6 +1,7 @@
 //! One request and its answer on a fresh connection, as far as a probe wants to see it.
 
 use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Target;
@@ -87,7 +89,9 @@ pub(super) async fn exchange(
                 beside(connection, async { read(sender.send_request(request).await?).await }).await
             }
             Version::Http2 => {
-                let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+                let tasks = Tasks::default();
+                let (mut sender, connection) = http2::handshake(tasks.clone(), io).await?;
+                let _ended_with_the_probe = Ended(tasks);
                 beside(connection, async { read(sender.send_request(request).await?).await }).await
             }
         }
@@ -96,13 +100,32 @@ pub(super) async fn exchange(
     answer.ok_or("did not answer in time")?.map_err(|e| format!("broke off: {}", chain(&e)))
 }
 
+/// The tasks that an HTTP/2 connection is made of.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<JoinSet<()>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+    }
+}
+
+/// Stops the tasks when the probe is over: a peer that has gone silent must not keep them.
+struct Ended(Tasks);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
 /// The error and what caused it, in one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string);
     causes.collect::<Vec<_>>().join(": ")
 }
 
-/// The output of `task`, while `connection` is driven: no task of its own, so nothing outlives a probe.
+/// The output of `task`, while `connection` is driven; it ends with the probe.
 pub(super) async fn beside<C: Future, T: Future>(connection: C, task: T) -> T::Output {
     let (mut connection, mut task) = (pin!(connection), pin!(task));
     let mut open = true;

@@ -205,11 +205,10 @@ impl Report {
     fn tell(&self, target: &Target, from: Health, to: Health, check: &CheckView) {
         let url = target.live.endpoint.url.clone();
         let (service, group) = (target.service.clone(), target.group.clone());
-        match to {
-            Health::Unhealthy => {
-                tracing::warn!(%service, %group, upstream = url, why = check.why, "upstream is unhealthy");
-            }
-            _ => tracing::info!(%service, %group, upstream = url, health = to.label(), "upstream's health has turned"),
+        if to == Health::Unhealthy {
+            tracing::warn!(%service, %group, upstream = url, why = check.why, "upstream is unhealthy");
+        } else {
+            tracing::info!(%service, %group, upstream = url, "upstream is healthy");
         }
         let turn = Turn { service, group, url, from, to, check: check.clone() };
         if self.turns.try_send(turn).is_err() {
