@@ -9,6 +9,7 @@ mod config;
 mod events;
 mod explain;
 mod output;
+mod port;
 mod start;
 mod status;
 mod stream;
