@@ -27,7 +27,7 @@ fn acknowledged(receipt: command::Receipt) -> Acknowledged {
 }
 
 /// Sets a service's split.
-#[utoipa::path(put, path = "/api/v1/services/{service}/split", tag = "traffic", request_body = SplitRequest,
+#[utoipa::path(put, path = "/api/v1/services/{service}/split", operation_id = "set_split", tag = "traffic", request_body = SplitRequest,
     params(("service" = String, Path, description = "Its name"), ("If-Match" = Option<String>, Header, description = "The version seen: \"12\""),
            ("Idempotency-Key" = Option<String>, Header, description = "The same key answers with the first receipt")),
     responses((status = 200, body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -83,7 +83,7 @@ pub(super) async fn switch(
 }
 
 /// Sends everything of several services to one group, all or none.
-#[utoipa::path(post, path = "/api/v1/switch", tag = "traffic", request_body = SwitchServicesRequest,
+#[utoipa::path(post, path = "/api/v1/switch", operation_id = "switch_services", tag = "traffic", request_body = SwitchServicesRequest,
     params(("If-Match" = Option<String>, Header, description = "The version seen: \"12\""),
            ("Idempotency-Key" = Option<String>, Header, description = "The same key answers with the first receipt")),
     responses((status = 200, body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -120,7 +120,7 @@ pub(super) async fn rollback(
 }
 
 /// Takes several services back to their stable splits, all or none.
-#[utoipa::path(post, path = "/api/v1/rollback", tag = "traffic", request_body = RollbackServicesRequest,
+#[utoipa::path(post, path = "/api/v1/rollback", operation_id = "rollback_services", tag = "traffic", request_body = RollbackServicesRequest,
     params(("If-Match" = Option<String>, Header, description = "The version seen: \"12\""),
            ("Idempotency-Key" = Option<String>, Header, description = "The same key answers with the first receipt")),
     responses((status = 200, body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]

@@ -66,7 +66,7 @@ pub enum CallError {
 impl CallError {
     fn refused(problem: Problem) -> Self {
         let hint = match problem.code.as_str() {
-            "no_healthy_upstream" | "stable_group_unhealthy" => " (with --force)",
+            "no_healthy_upstream" | "stable_group_unhealthy" => " (--force)",
             _ => "",
         };
         Self::Refused { problem: Box::new(problem), hint }
@@ -268,7 +268,7 @@ mod tests {
         )
         .await;
         let error = Client::new(&target(&url)).unwrap().get::<Readiness>("/x").await.unwrap_err();
-        assert_eq!(error.to_string(), "green is down; mend it, or repeat with force (with --force)");
+        assert_eq!(error.to_string(), "green is down; mend it, or repeat with force (--force)");
     }
 
     #[tokio::test]

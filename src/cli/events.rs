@@ -118,7 +118,11 @@ fn short(value: &serde_json::Value) -> String {
 /// only a first connection that fails, and a refusal, end it.
 async fn follow(since: Option<u64>, service: Option<&str>, client: &Client, output: Output) -> anyhow::Result<()> {
     let path = path("", service).replace("?&", "?");
-    let mut last = since;
+    // Known from the start, so that a stream that breaks off before its first event leaves no gap either.
+    let mut last = match since {
+        Some(since) => Some(since),
+        None => Some(client.get::<Events>(&self::path("tail=1", service)).await?.next),
+    };
     let mut connected = false;
     loop {
         match client.open(&path, last).await {
