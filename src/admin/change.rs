@@ -19,14 +19,15 @@ use crate::model::split::{Share, Split};
 /// Services that one change may name; far more than one publication should move.
 const MAX_SERVICES: usize = 1000;
 
-type Answer = Result<([(HeaderName, String); 1], Json<Receipt>), ApiError>;
+type Acknowledged = ([(HeaderName, String); 1], Json<Receipt>);
+type Answer = Result<Acknowledged, ApiError>;
 
-fn answer(receipt: command::Receipt) -> Answer {
-    Ok(([(header::ETAG, format!("\"{}\"", receipt.version))], Json(receipt.into())))
+fn acknowledged(receipt: command::Receipt) -> Acknowledged {
+    ([(header::ETAG, format!("\"{}\"", receipt.version))], Json(receipt.into()))
 }
 
 /// Sets a service's split.
-#[utoipa::path(put, path = "/api/v1/services/{service}/split", tag = "traffic", request_body = SplitRequest,
+#[utoipa::path(put, path = "/api/v1/services/{service}/split", operation_id = "set_split", tag = "traffic", request_body = SplitRequest,
     params(("service" = String, Path, description = "Its name"), ("If-Match" = Option<String>, Header, description = "The version seen: \"12\""),
            ("Idempotency-Key" = Option<String>, Header, description = "The same key answers with the first receipt")),
     responses((status = 200, body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -45,7 +46,7 @@ pub(super) async fn split(
     let split = Split::new(shares).map_err(Rejected::from)?;
     let stable = if body.stable { Stable::Declared } else { Stable::ByRule };
     let origin = asked.origin(&desk, Some(&name), body.reason).await?;
-    answer(desk.handle.change(TrafficChange::Split { service, split, stable }, origin).await?)
+    Ok(acknowledged(desk.handle.change(TrafficChange::Split { service, split, stable }, origin).await?))
 }
 
 /// Sets one group's share; the others keep their proportions.
@@ -63,7 +64,7 @@ pub(super) async fn shift(
     let group = group_name(&desk, &service, &body.group).await?;
     let share = Share::from_percent(body.to).map_err(Rejected::from)?;
     let origin = asked.origin(&desk, Some(&name), body.reason).await?;
-    answer(desk.handle.shift(service, group, share, origin).await?)
+    Ok(acknowledged(desk.handle.shift(service, group, share, origin).await?))
 }
 
 /// Sends everything to one group, at once.
@@ -82,7 +83,7 @@ pub(super) async fn switch(
 }
 
 /// Sends everything of several services to one group, all or none.
-#[utoipa::path(post, path = "/api/v1/switch", tag = "traffic", request_body = SwitchServicesRequest,
+#[utoipa::path(post, path = "/api/v1/switch", operation_id = "switch_services", tag = "traffic", request_body = SwitchServicesRequest,
     params(("If-Match" = Option<String>, Header, description = "The version seen: \"12\""),
            ("Idempotency-Key" = Option<String>, Header, description = "The same key answers with the first receipt")),
     responses((status = 200, body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -100,7 +101,7 @@ async fn switched(desk: &Desk, asked: Asked, body: SwitchServicesRequest) -> Ans
     let to = group_name(desk, &services[0], &body.to).await?;
     let origin = asked.origin(desk, single(&body.services), body.reason).await?;
     let change = TrafficChange::Switch { services, to, force: force(body.force) };
-    answer(desk.handle.change(change, origin).await?)
+    Ok(acknowledged(desk.handle.change(change, origin).await?))
 }
 
 /// Goes back to the stable split, at once.
@@ -119,7 +120,7 @@ pub(super) async fn rollback(
 }
 
 /// Takes several services back to their stable splits, all or none.
-#[utoipa::path(post, path = "/api/v1/rollback", tag = "traffic", request_body = RollbackServicesRequest,
+#[utoipa::path(post, path = "/api/v1/rollback", operation_id = "rollback_services", tag = "traffic", request_body = RollbackServicesRequest,
     params(("If-Match" = Option<String>, Header, description = "The version seen: \"12\""),
            ("Idempotency-Key" = Option<String>, Header, description = "The same key answers with the first receipt")),
     responses((status = 200, body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -135,7 +136,7 @@ async fn rolled_back(desk: &Desk, asked: Asked, body: RollbackServicesRequest) -
     let services = service_names(desk, &body.services).await?;
     let origin = asked.origin(desk, single(&body.services), body.reason).await?;
     let change = TrafficChange::Rollback { services, force: force(body.force) };
-    answer(desk.handle.change(change, origin).await?)
+    Ok(acknowledged(desk.handle.change(change, origin).await?))
 }
 
 /// The one service that a change is about.

@@ -28,7 +28,7 @@ pub(super) struct Show {
 }
 
 /// The running configuration: in short as JSON, or all of it as a YAML file with the splits of now.
-#[utoipa::path(get, path = "/api/v1/config", tag = "config",
+#[utoipa::path(get, path = "/api/v1/config", operation_id = "get_config", tag = "config",
     params(("format" = Option<String>, Query, description = "json (the default) or yaml; or say it with Accept")),
     responses((status = 200, content((Config = "application/json"), (String = "application/yaml"))),
               (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
@@ -59,7 +59,7 @@ fn format(query: &Show, headers: &HeaderMap) -> Format {
 }
 
 /// Every difference between the file on disk and what is running.
-#[utoipa::path(get, path = "/api/v1/config/drift", tag = "config",
+#[utoipa::path(get, path = "/api/v1/config/drift", operation_id = "get_drift", tag = "config",
     responses((status = 200, body = DriftReport), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn drift(State(desk): State<Desk>) -> Result<Json<DriftReport>, ApiError> {
     Ok(Json(desk.handle.drift().await?.into()))

@@ -37,7 +37,7 @@ pub(super) struct Wanted {
 
 /// A page of the audit log, oldest first; with `Accept: text/event-stream` every event from `since` (or
 /// `Last-Event-ID`, or now) on, as it happens.
-#[utoipa::path(get, path = "/api/v1/events", tag = "events",
+#[utoipa::path(get, path = "/api/v1/events", operation_id = "list_events", tag = "events",
     params(("since" = Option<u64>, Query, description = "Only events after this number"),
            ("limit" = Option<usize>, Query, description = "Events on a page, 1 to 1000; default 100"),
            ("service" = Option<String>, Query, description = "Only events of this service"),

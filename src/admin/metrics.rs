@@ -10,7 +10,7 @@ use crate::routing::live::Health;
 use crate::telemetry::metrics::{Durations, GroupSample, Samples, UpstreamSample, write};
 
 /// All metrics.
-#[utoipa::path(get, path = "/metrics", tag = "process",
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "process",
     responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "For Prometheus")))]
 pub(super) async fn scrape(State(desk): State<Desk>) -> ([(HeaderName, &'static str); 1], String) {
     let services = desk.handle.services().await;

@@ -48,7 +48,7 @@ impl Modify for Credentials {
 }
 
 /// This document.
-#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "process", responses((status = 200, description = "OpenAPI 3.1")))]
+#[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "openapi", tag = "process", responses((status = 200, description = "OpenAPI 3.1")))]
 pub(super) async fn document() -> ([(HeaderName, &'static str); 1], Json<utoipa::openapi::OpenApi>) {
     ([(header::CACHE_CONTROL, "no-cache")], Json(Document::openapi()))
 }

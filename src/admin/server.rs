@@ -126,13 +126,7 @@ pub async fn serve(
     let (closing, closed) = watch::channel(false);
     let router = router::complete(router::routes(), Arc::new(settings.admin)).with_state(Desk::new(handle, closed));
     let port = Port { listener, tls: settings.tls.map(TlsAcceptor::from), router };
-    let mut connections = port.accept_until(shutdown, &closing).await;
-    drop(port);
-    closing.send_replace(true);
-    if timeout(CLOSE_WITHIN, async { while connections.join_next().await.is_some() {} }).await.is_err() {
-        tracing::warn!(open = connections.len(), "admin connections were cut off at shutdown");
-    }
-    connections.shutdown().await;
+    port.run(shutdown, closing).await;
     Ok(())
 }
 
@@ -154,6 +148,17 @@ struct Port {
 }
 
 impl Port {
+    async fn run(self, shutdown: impl Future<Output = ()>, closing: watch::Sender<bool>) {
+        let mut connections = self.accept_until(shutdown, &closing).await;
+        // Whoever connects from now on is refused by the kernel instead of waiting for an answer.
+        drop(self);
+        closing.send_replace(true);
+        if timeout(CLOSE_WITHIN, async { while connections.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!(open = connections.len(), "admin connections were cut off at shutdown");
+        }
+        connections.shutdown().await;
+    }
+
     async fn accept_until(&self, shutdown: impl Future<Output = ()>, closing: &watch::Sender<bool>) -> JoinSet<()> {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
@@ -233,6 +238,129 @@ impl Connection {
         };
         if let Err(error) = result {
             tracing::debug!(%error, link = ?self.link, "an admin connection broke off");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Extension;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    const ASK: &[u8] = b"GET /link HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+    /// A port with a route that says how the request came in, and one that answers when told to.
+    fn start(bind: &Bind, go: watch::Receiver<bool>) -> (Option<SocketAddr>, oneshot::Sender<()>, JoinHandle<()>) {
+        let slow = move || {
+            let mut go = go.clone();
+            async move {
+                until_closed(&mut go).await;
+                "slow"
+            }
+        };
+        let link = async |Extension(link): Extension<Link>| format!("{link:?}");
+        let router = Router::new().route("/link", get(link)).route("/slow", get(slow));
+        let listener = Listener::bind(bind).unwrap();
+        let address = listener.local_address();
+        let (stop, stopped) = oneshot::channel();
+        let port = Port { listener, tls: None, router };
+        let shutdown = async { drop(stopped.await) };
+        (address, stop, tokio::spawn(port.run(shutdown, watch::channel(false).0)))
+    }
+
+    fn anywhere() -> Bind {
+        Bind::Tcp("127.0.0.1:0".parse().unwrap())
+    }
+
+    async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), until: &str) -> String {
+        let mut text = String::new();
+        let mut buffer = [0; 1024];
+        while !text.contains(until) {
+            match timeout(Duration::from_secs(10), stream.read(&mut buffer)).await.expect("an answer in time").unwrap()
+            {
+                0 => break,
+                n => text.push_str(&String::from_utf8_lossy(&buffer[..n])),
+            }
+        }
+        text
+    }
+
+    #[tokio::test]
+    async fn a_request_knows_whether_it_came_over_tcp_or_a_unix_socket() {
+        let (address, _stop, _served) = start(&anywhere(), watch::channel(false).1);
+        let mut stream = TcpStream::connect(address.unwrap()).await.unwrap();
+        stream.write_all(ASK).await.unwrap();
+        assert!(answer(&mut stream, "Tcp").await.contains("peer: 127.0.0.1:"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let (address, _stop, _served) = start(&Bind::Unix(path.clone()), watch::channel(false).1);
+        assert_eq!(address, None);
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        stream.write_all(ASK).await.unwrap();
+        assert!(answer(&mut stream, "Unix").await.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn closing_lets_a_request_finish_ends_idle_connections_and_takes_no_new_ones() {
+        let (go, wait) = watch::channel(false);
+        let (address, stop, served) = start(&anywhere(), wait);
+        let address = address.unwrap();
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        idle.write_all(ASK).await.unwrap();
+        answer(&mut idle, "Tcp").await;
+        let mut busy = TcpStream::connect(address).await.unwrap();
+        busy.write_all(b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        // The request is under way once somebody waits for the word to go.
+        while go.receiver_count() < 2 {
+            tokio::task::yield_now().await;
+        }
+        stop.send(()).unwrap();
+        assert_eq!(answer(&mut idle, "never").await, "", "an idle connection is closed");
+        assert!(TcpStream::connect(address).await.is_err(), "no new connection is taken");
+        go.send_replace(true);
+        assert!(answer(&mut busy, "slow").await.ends_with("slow"));
+        timeout(Duration::from_secs(10), served).await.expect("it ends").unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_never_ends_is_cut_off_after_the_deadline() {
+        let (go, wait) = watch::channel(false);
+        let (address, stop, served) = start(&anywhere(), wait);
+        let mut busy = TcpStream::connect(address.unwrap()).await.unwrap();
+        busy.write_all(b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        while go.receiver_count() < 2 {
+            tokio::task::yield_now().await;
+        }
+        stop.send(()).unwrap();
+        timeout(CLOSE_WITHIN * 2, served).await.expect("it ends").unwrap();
+    }
+
+    #[test]
+    fn without_tokens_only_loopback_and_unix_sockets_are_served() {
+        let admin = |tokens: Vec<crate::config::spec::Token>| Admin {
+            listen: anywhere(),
+            allow: Vec::new(),
+            hosts: Vec::new(),
+            tls: None,
+            tokens,
+        };
+        let token =
+            crate::config::spec::Token { name: "a".into(), role: crate::config::spec::Role::Viewer, sha256: [0; 32] };
+        for (address, tokens, fine) in [
+            (Some("127.0.0.1:1"), vec![], true),
+            (Some("[::1]:1"), vec![], true),
+            (None, vec![], true),
+            (Some("0.0.0.0:1"), vec![], false),
+            (Some("10.0.0.1:1"), vec![], false),
+            (Some("[::]:1"), vec![], false),
+            (Some("0.0.0.0:1"), vec![token], true),
+        ] {
+            let address = address.map(|text| text.parse().unwrap());
+            assert_eq!(refuse_strangers(&admin(tokens), address).is_ok(), fine, "{address:?}");
         }
     }
 }

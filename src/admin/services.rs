@@ -11,7 +11,7 @@ use super::problem::ApiError;
 use super::wire::{Problem, Service, Services};
 
 /// All services in the order of the file.
-#[utoipa::path(get, path = "/api/v1/services", tag = "services",
+#[utoipa::path(get, path = "/api/v1/services", operation_id = "list_services", tag = "services",
     responses((status = 200, body = Services), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(State(desk): State<Desk>) -> Json<Services> {
     // The version first: a service that is newer than it makes If-Match fail, which is the safe side.
@@ -21,7 +21,7 @@ pub(super) async fn list(State(desk): State<Desk>) -> Json<Services> {
 }
 
 /// One service; its version is the `ETag`.
-#[utoipa::path(get, path = "/api/v1/services/{service}", tag = "services",
+#[utoipa::path(get, path = "/api/v1/services/{service}", operation_id = "get_service", tag = "services",
     params(("service" = String, Path, description = "Its name")),
     responses((status = 200, body = Service, headers(("ETag" = String, description = "The version, for If-Match"))),
               (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]

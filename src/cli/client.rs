@@ -1,27 +1,20 @@
-//! A client of the admin API: one connection a call, over TCP, TLS or a unix socket, each wait with a deadline.
+//! A client of the admin API: one connection a call, each wait with a deadline.
 //!
-//! It knows how to reach the port and what a problem looks like; what is asked for is the verbs' business.
+//! It knows what an answer and a problem look like; where the port is, and what is asked for, is others' business.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use http::{Method, Request, Response, StatusCode, Uri, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use super::Target;
+use super::port::Port;
 use crate::admin::wire::{Problem, Readiness};
 
 /// Time to a connection, TLS included.
@@ -73,36 +66,27 @@ pub enum CallError {
 impl CallError {
     fn refused(problem: Problem) -> Self {
         let hint = match problem.code.as_str() {
-            "no_healthy_upstream" | "stable_group_unhealthy" => " (with --force)",
+            "no_healthy_upstream" | "stable_group_unhealthy" => " (--force)",
             _ => "",
         };
         Self::Refused { problem: Box::new(problem), hint }
     }
 }
 
-/// Where an admin port is.
-#[derive(Clone, Debug, PartialEq)]
-enum Place {
-    Tcp { host: String, port: u16, tls: bool },
-    Unix(PathBuf),
-}
-
 /// Calls one admin port.
 pub(super) struct Client {
-    place: Place,
+    port: Port,
     /// As the user wrote it, for messages.
     written: String,
     token: Option<String>,
-    tls: Option<TlsConnector>,
 }
 
 impl Client {
     /// Reads `target`; nothing is connected yet.
     pub(super) fn new(target: &Target) -> anyhow::Result<Self> {
-        let place = place(&target.admin)?;
-        let tls = matches!(place, Place::Tcp { tls: true, .. }).then(|| connector(target.ca.as_deref())).transpose()?;
+        let port = Port::new(&target.admin, target.ca.as_deref())?;
         let token = target.token.clone().filter(|token| !token.is_empty());
-        Ok(Self { place, written: target.admin.clone(), token, tls })
+        Ok(Self { port, written: target.admin.clone(), token })
     }
 
     /// A value.
@@ -171,12 +155,7 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str, body: Option<&Bytes>) -> http::request::Builder {
-        let host = match &self.place {
-            Place::Tcp { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
-            Place::Tcp { host, port, .. } => format!("{host}:{port}"),
-            Place::Unix(_) => "localhost".to_owned(),
-        };
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.port.host());
         request = request.header(header::USER_AGENT, concat!("pointsman/", env!("CARGO_PKG_VERSION")));
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -188,7 +167,7 @@ impl Client {
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, CallError> {
-        let connected = timeout(CONNECT_WITHIN, self.connect()).await;
+        let connected = timeout(CONNECT_WITHIN, self.port.connect()).await;
         let stream = match connected {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(self.unreachable(format!("{error:#}"))),
@@ -199,18 +178,6 @@ impl Client {
         // Ends when the answer has been read or dropped, at the latest with the runtime.
         tokio::spawn(connection);
         sender.send_request(request).await.map_err(|e| self.strange(e.to_string()))
-    }
-
-    async fn connect(&self) -> anyhow::Result<Box<dyn Stream>> {
-        match (&self.place, &self.tls) {
-            (Place::Unix(path), _) => Ok(Box::new(UnixStream::connect(path).await?)),
-            (Place::Tcp { host, port, .. }, None) => Ok(Box::new(TcpStream::connect((host.as_str(), *port)).await?)),
-            (Place::Tcp { host, port, .. }, Some(tls)) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                let name = ServerName::try_from(host.clone()).context("not a name that a certificate can have")?;
-                Ok(Box::new(tls.connect(name, stream).await.context("TLS failed")?))
-            }
-        }
     }
 
     async fn collected(&self, response: Response<Incoming>) -> Result<Bytes, CallError> {
@@ -246,50 +213,6 @@ impl Client {
     }
 }
 
-/// Whatever bytes go over.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-fn place(text: &str) -> anyhow::Result<Place> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        ensure!(!path.is_empty(), "--admin {text:?} names no socket; write unix:/run/pointsman.sock");
-        return Ok(Place::Unix(path.trim_start_matches("//").into()));
-    }
-    let wrong =
-        || format!("--admin {text:?} is no admin port; write http://HOST:PORT, https://HOST:PORT or unix:/PATH");
-    let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let uri: Uri = whole.parse().with_context(wrong)?;
-    let tls = match uri.scheme_str() {
-        Some("http") => false,
-        Some("https") => true,
-        _ => anyhow::bail!(wrong()),
-    };
-    ensure!(matches!(uri.path(), "" | "/") && uri.query().is_none(), wrong());
-    let host = uri.host().with_context(wrong)?.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(Place::Tcp { host, port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls })
-}
-
-/// Trusts the authorities in `ca`, else the system's.
-fn connector(ca: Option<&Path>) -> anyhow::Result<TlsConnector> {
-    let mut roots = rustls::RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            let unreadable = || format!("the authorities in {} cannot be read", path.display());
-            for certificate in CertificateDer::pem_file_iter(path).with_context(unreadable)? {
-                roots.add(certificate.with_context(unreadable)?).with_context(unreadable)?;
-            }
-            ensure!(!roots.is_empty(), "{} holds no certificate; it takes PEM", path.display());
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.context("TLS cannot be set up")?.with_root_certificates(roots).with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
 /// Text as one segment of a path or one value of a query (RFC 3986, section 2.1).
 pub(super) fn segment(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
@@ -313,7 +236,7 @@ mod tests {
     }
 
     /// Answers one request with `answer` and returns its head.
-    async fn port(answer: impl Into<String>) -> (String, tokio::task::JoinHandle<String>) {
+    async fn answering(answer: impl Into<String>) -> (String, tokio::task::JoinHandle<String>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let answer = answer.into();
@@ -327,29 +250,10 @@ mod tests {
         (url, served)
     }
 
-    #[test]
-    fn an_admin_port_is_written_as_people_write_it() {
-        let tcp = |host: &str, port, tls| Place::Tcp { host: host.into(), port, tls };
-        for (text, expected) in [
-            ("http://127.0.0.1:7070", tcp("127.0.0.1", 7070, false)),
-            ("https://ops.example.com/", tcp("ops.example.com", 443, true)),
-            ("localhost:7070", tcp("localhost", 7070, false)),
-            ("http://[::1]:7070", tcp("::1", 7070, false)),
-            ("unix:/run/p.sock", Place::Unix("/run/p.sock".into())),
-            ("unix:///run/p.sock", Place::Unix("/run/p.sock".into())),
-        ] {
-            assert_eq!(place(text).unwrap(), expected, "{text}");
-        }
-        for text in ["", "ftp://x", "http://", "http://x/y", "unix:", "http://x?y"] {
-            let error = format!("{:#}", place(text).unwrap_err());
-            assert!(error.contains("--admin"), "{text}: {error}");
-        }
-    }
-
     #[tokio::test]
     async fn a_call_carries_host_and_token_and_gives_the_value() {
         let body = r#"{"ready":true,"notes":["a"]}"#;
-        let (url, served) = port(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
+        let (url, served) = answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
         let found: Readiness = Client::new(&target(&url)).unwrap().get("/readyz").await.unwrap();
         assert_eq!((found.ready, found.notes), (true, vec!["a".to_owned()]));
         let head = served.await.unwrap();
@@ -358,18 +262,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_problem_becomes_its_sentence_and_what_to_type() {
-        let (url, _served) = port(
+        let (url, _served) = answering(
             "HTTP/1.1 409 Conflict\r\nconnection: close\r\n\r\n{\"type\":\"urn:x\",\"title\":\"t\",\"status\":409,\
              \"detail\":\"green is down; mend it, or repeat with force\",\"code\":\"no_healthy_upstream\"}",
         )
         .await;
         let error = Client::new(&target(&url)).unwrap().get::<Readiness>("/x").await.unwrap_err();
-        assert_eq!(error.to_string(), "green is down; mend it, or repeat with force (with --force)");
+        assert_eq!(error.to_string(), "green is down; mend it, or repeat with force (--force)");
     }
 
     #[tokio::test]
     async fn what_is_not_an_admin_port_and_what_is_not_there_are_told_apart() {
-        let (url, _served) = port("HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nhi").await;
+        let (url, _served) = answering("HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nhi").await;
         let error = Client::new(&target(&url)).unwrap().get::<Readiness>("/x").await.unwrap_err().to_string();
         assert!(error.contains("does not answer like pointsman's admin port: 404"), "{error}");
         let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

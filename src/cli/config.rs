@@ -33,13 +33,9 @@ pub(super) async fn reload(client: &Client, output: Output) -> anyhow::Result<()
     if output == Output::Json {
         return say_json(&report);
     }
-    let mut text = String::new();
-    for change in &report.changes {
-        text += &format!("{}\n", plain(change));
-    }
-    for kept in &report.needs_restart {
-        text += &format!("{}: kept as it was, needs a restart\n", plain(kept));
-    }
+    let changes = report.changes.iter().map(|change| format!("{}\n", plain(change)));
+    let kept = report.needs_restart.iter().map(|what| format!("{}: kept as it was, needs a restart\n", plain(what)));
+    let text: String = changes.chain(kept).collect();
     let what = if report.changed { "reloaded" } else { "nothing changed" };
     Ok(say(&format!("{text}{what} · version {}\n", report.version))?)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use http_body_util::BodyExt;
+use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::Output;
@@ -97,18 +98,39 @@ fn line(event: &Event) -> String {
     format!("{}\n", plain(text.trim_end()))
 }
 
-/// The details in a line: `before: …, after: …`.
+/// Details that repeat what the line or a receipt says already.
+const LEFT_OUT: [&str; 5] = ["before", "after", "stable", "version", "asked"];
+
+/// The details in a line: `blue 100 → green 100, reason: …`.
 fn detail(event: &Event) -> String {
     let Some(object) = event.detail.as_object() else { return String::new() };
-    let pairs = object.iter().filter(|(_, value)| !value.is_null());
-    pairs.map(|(key, value)| format!("{key}: {}", short(value))).collect::<Vec<_>>().join(", ")
+    let turn = match (object.get("before"), object.get("after")) {
+        (Some(before), Some(after)) => Some(format!("{} → {}", short(before), short(after))),
+        _ => None,
+    };
+    let others = object.iter().filter(|(key, value)| !LEFT_OUT.contains(&key.as_str()) && !is_nothing(value));
+    let others = others.map(|(key, value)| format!("{key}: {}", short(value)));
+    turn.into_iter().chain(others).collect::<Vec<_>>().join(", ")
 }
 
-fn short(value: &serde_json::Value) -> String {
+fn is_nothing(value: &Value) -> bool {
     match value {
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Object(object) => {
-            object.iter().map(|(key, value)| format!("{key} {}", short(value))).collect::<Vec<_>>().join(" ")
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(object) => object.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// A value without brackets and quotes; groups without a share are left out.
+fn short(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(short).collect::<Vec<_>>().join("; "),
+        Value::Object(object) => {
+            let some = object.iter().filter(|(_, value)| value.as_f64() != Some(0.0));
+            some.map(|(key, value)| format!("{key} {}", short(value))).collect::<Vec<_>>().join(", ")
         }
         other => other.to_string(),
     }
@@ -118,7 +140,11 @@ fn short(value: &serde_json::Value) -> String {
 /// only a first connection that fails, and a refusal, end it.
 async fn follow(since: Option<u64>, service: Option<&str>, client: &Client, output: Output) -> anyhow::Result<()> {
     let path = path("", service).replace("?&", "?");
-    let mut last = since;
+    // Known from the start, so that a stream that breaks off before its first event leaves no gap either.
+    let mut last = match since {
+        Some(since) => Some(since),
+        None => Some(client.get::<Events>(&self::path("tail=1", service)).await?.next),
+    };
     let mut connected = false;
     loop {
         match client.open(&path, last).await {
@@ -159,14 +185,15 @@ mod tests {
     fn event(kind: &str) -> Event {
         serde_json::from_value(serde_json::json!({
             "id": 7, "at": "2026-11-05T10:00:00Z", "actor": "ops", "kind": kind, "service": "shop",
-            "detail": {"before": {"blue": 100, "green": 0}, "after": {"blue": 0, "green": 100}, "reason": "a\u{1b}b", "x": null},
+            "detail": {"version": 3, "before": {"blue": 100, "green": 0}, "after": {"blue": 75, "green": 25}, "asked": {"to": "green"},
+                "reason": "a\u{1b}b", "x": null, "together": ["shop", "api"]},
         }))
         .unwrap()
     }
 
     #[test]
     fn an_event_is_a_line_with_all_that_is_known_and_no_control_characters() {
-        let expected = "     7  2026-11-05 10:00:00Z  switch shop by ops  before: blue 100 green 0, after: blue 0 green 100, reason: a b\n";
+        let expected = "     7  2026-11-05 10:00:00Z  switch shop by ops  blue 100 → blue 75, green 25, reason: a b, together: shop; api\n";
         assert_eq!(line(&event("switch")), expected);
     }
 

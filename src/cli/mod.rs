@@ -11,6 +11,7 @@ mod events;
 mod explain;
 pub mod init;
 mod output;
+mod port;
 pub mod schema;
 mod start;
 mod status;

@@ -93,17 +93,15 @@ fn healthy(upstreams: &[Upstream]) -> String {
 fn remark(service: &Service) -> String {
     let name = &service.name;
     let back = split(&service.stable_split);
-    let mut text =
-        format!("{name}: version {}, live is {}, a rollback goes to {back}\n", service.version, service.live);
-    if let Some(pending) = &service.pending_file_split {
-        text += &format!("{name}: the file's split is kept back: {}\n", split(pending));
-    }
-    for (group, upstream) in service.groups.iter().flat_map(|(g, group)| group.upstreams.iter().map(move |u| (g, u))) {
-        if upstream.health != "healthy" {
-            text += &format!("{name} {group} {} is {}: {}\n", upstream.url, upstream.health, why(upstream));
-        }
-    }
-    text
+    let version = service.version;
+    let first = format!("{name}: version {version}, live is {}, a rollback goes to {back}\n", service.live);
+    let pending = service.pending_file_split.as_ref();
+    let pending = pending.map(|kept| format!("{name}: the file's split is kept back: {}\n", split(kept)));
+    let upstreams = service.groups.iter().flat_map(|(name, group)| group.upstreams.iter().map(move |u| (name, u)));
+    let unhealthy = upstreams.filter(|(_, upstream)| upstream.health != "healthy").map(|(group, upstream)| {
+        format!("{name} {group} {} is {}: {}\n", upstream.url, upstream.health, why(upstream))
+    });
+    std::iter::once(first).chain(pending).chain(unhealthy).collect()
 }
 
 fn why(upstream: &Upstream) -> String {

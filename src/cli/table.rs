@@ -40,16 +40,15 @@ impl Table {
     }
 
     fn line(&self, row: &[String], widths: &[usize]) -> String {
-        let mut line = String::new();
-        for (i, (align, wide)) in self.columns.iter().zip(widths).enumerate() {
+        let cells = self.columns.iter().zip(widths).enumerate().map(|(i, (align, wide))| {
             let cell = row.get(i).map_or("", String::as_str);
             let fill = " ".repeat(wide - width(cell));
-            let gap = if i > 0 { "  " } else { "" };
-            line += &match align {
-                Align::Left => format!("{gap}{cell}{fill}"),
-                Align::Right => format!("{gap}{fill}{cell}"),
-            };
-        }
+            match align {
+                Align::Left => format!("{cell}{fill}"),
+                Align::Right => format!("{fill}{cell}"),
+            }
+        });
+        let line = cells.collect::<Vec<_>>().join("  ");
         format!("{}\n", line.trim_end())
     }
 }

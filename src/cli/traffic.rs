@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Output;
 use super::client::{Client, segment};
 use super::output::{duration, say, say_json, split};
-use crate::admin::wire::{Receipt, Services};
+use crate::admin::wire::{Receipt, ServiceReceipt, Services};
 
 /// What `switch` is told.
 #[derive(Debug, Args)]
@@ -85,12 +85,11 @@ pub(super) async fn rollback(args: RollbackArgs, client: &Client, output: Output
 
 /// The services that are named, or all of them.
 async fn named(list: Option<&str>, client: &Client) -> anyhow::Result<Vec<String>> {
-    let services: Vec<String> = match list {
-        Some(list) => list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
-        None => {
-            let all: Services = client.get("/api/v1/services").await?;
-            all.services.into_iter().map(|service| service.name).collect()
-        }
+    let services: Vec<String> = if let Some(list) = list {
+        list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+    } else {
+        let all: Services = client.get("/api/v1/services").await?;
+        all.services.into_iter().map(|service| service.name).collect()
     };
     if services.is_empty() {
         bail!("no service is named; write shop or shop,api");
@@ -113,36 +112,40 @@ fn show(receipt: &Receipt, back: Back, output: Output) -> anyhow::Result<()> {
 }
 
 fn text(receipt: &Receipt, back: Back) -> String {
-    let moved: Vec<_> = receipt.services.iter().filter(|one| split(&one.before) != split(&one.after)).collect();
-    let mut lines: Vec<String> = Vec::new();
-    for one in &receipt.services {
-        let now = split(&one.after);
-        let was = split(&one.before);
-        let how = if now == was { "already so".to_owned() } else { format!("was {was}") };
-        lines.push(format!("{}: {now} ({how})", one.service));
+    let end = end(receipt, back);
+    match &receipt.services[..] {
+        // One service fits a line with what is said about all of them.
+        [only] => format!("{} · {end}\n", moved(only)),
+        several => several.iter().map(moved).chain([end]).map(|line| line + "\n").collect(),
     }
-    let mut end = format!("version {}", receipt.version);
-    if receipt.changed {
-        end += &format!(" · {}", duration(Some(receipt.ms)));
-        if back == Back::Rollback && !moved.is_empty() {
-            let names: Vec<_> = moved.iter().map(|one| one.service.as_str()).collect();
-            end += &format!(" · back with: pointsman rollback {}", names.join(","));
-        }
-    } else {
-        end += " · nothing changed";
+}
+
+/// `shop: green 100 (was blue 100)`.
+fn moved(one: &ServiceReceipt) -> String {
+    let (was, now) = (split(&one.before), split(&one.after));
+    let how = if now == was { "already so".to_owned() } else { format!("was {was}") };
+    format!("{}: {now} ({how})", one.service)
+}
+
+/// The version, how long it took, and the way back.
+fn end(receipt: &Receipt, back: Back) -> String {
+    let version = format!("version {}", receipt.version);
+    if !receipt.changed {
+        return format!("{version} · nothing changed");
     }
-    // One service fits a line with what is said about all of them.
-    match &mut lines[..] {
-        [only] => *only += &format!(" · {end}"),
-        _ => lines.push(end),
+    let took = duration(Some(receipt.ms));
+    let moved = receipt.services.iter().filter(|one| split(&one.before) != split(&one.after));
+    let names: Vec<_> = moved.map(|one| one.service.as_str()).collect();
+    if back == Back::None || names.is_empty() {
+        return format!("{version} · {took}");
     }
-    lines.join("\n") + "\n"
+    format!("{version} · {took} · back with: pointsman rollback {}", names.join(","))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::wire::{Number, ServiceReceipt, Shares};
+    use crate::admin::wire::{Number, Shares};
 
     fn shares(blue: f64) -> Shares {
         [("blue".to_owned(), Number(blue)), ("green".to_owned(), Number(100.0 - blue))].into()
@@ -157,7 +160,7 @@ mod tests {
         };
         Receipt {
             version: 13,
-            changed: moves.iter().any(|(_, before, after)| before != after),
+            changed: moves.iter().any(|(_, before, after)| (before - after).abs() > 0.0),
             services: moves.iter().map(service).collect(),
             ms: Number(4.2),
             event: Some(7),

@@ -118,9 +118,11 @@ pub struct Receipt {
     pub event: Option<u64>,
     /// The split now, where one service was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, f64>>)]
     pub split: Option<Shares>,
     /// Where a rollback would go now, where one service was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, f64>>)]
     pub stable_split: Option<Shares>,
 }
 
@@ -130,10 +132,13 @@ pub struct ServiceReceipt {
     /// Which.
     pub service: String,
     /// Shares before.
+    #[schema(value_type = BTreeMap<String, f64>)]
     pub before: Shares,
     /// Shares now.
+    #[schema(value_type = BTreeMap<String, f64>)]
     pub after: Shares,
     /// Where a rollback would go now.
+    #[schema(value_type = BTreeMap<String, f64>)]
     pub stable: Shares,
 }
 

@@ -1,5 +1,7 @@
 //! Everything else that can be read: events, explanations, the configuration and how it stands, readiness.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -103,11 +105,13 @@ pub struct ConfigService {
     /// Version of its last change.
     pub version: u64,
     /// Shares now.
+    #[schema(value_type = BTreeMap<String, f64>)]
     pub split: Shares,
     /// Where a rollback goes.
+    #[schema(value_type = BTreeMap<String, f64>)]
     pub stable_split: Shares,
     /// The upstreams' URLs by group.
-    pub groups: std::collections::BTreeMap<String, Vec<String>>,
+    pub groups: BTreeMap<String, Vec<String>>,
 }
 
 impl From<view::ListenerView> for Listener {

@@ -25,8 +25,10 @@ pub struct Service {
     /// Version of its last change; what `If-Match` is compared with.
     pub version: u64,
     /// Shares now, in per cent.
+    #[schema(value_type = BTreeMap<String, f64>)]
     pub split: Shares,
     /// Where a rollback goes.
+    #[schema(value_type = BTreeMap<String, f64>)]
     pub stable_split: Shares,
     /// The group with the largest share.
     pub live: String,
@@ -41,6 +43,7 @@ pub struct Service {
     #[schema(value_type = Option<Object>)]
     pub hold: Option<serde_json::Value>,
     /// The file's split where it is kept back.
+    #[schema(value_type = Option<BTreeMap<String, f64>>)]
     pub pending_file_split: Option<Shares>,
 }
 
