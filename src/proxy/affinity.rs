@@ -6,7 +6,7 @@
 use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
 
-use crate::config::spec::Affinity;
+use crate::config::spec::{Affinity, Balance};
 use crate::model::cohort::Position;
 use crate::model::matching::Facts;
 use crate::routing::affinity::position;
@@ -25,6 +25,12 @@ pub(super) struct Place {
 
 /// Finds the client's place on the service's line of cohorts.
 pub(super) fn place(service: &Service, facts: &Facts<'_>) -> Place {
+    let drawn = || Place { position: Position::random(fastrand::u64(..)), assigned: None };
+    let always = matches!(&service.affinity, Affinity::Cookie { always: true, .. });
+    if !service.is_divided() && !always && service.balance != Balance::Hash {
+        // Wherever it stands, it gets the same group: the id need not be looked for.
+        return drawn();
+    }
     if let Some(position) = position(&service.affinity, service.salt, facts) {
         return Place { position, assigned: None };
     }
@@ -33,7 +39,7 @@ pub(super) fn place(service: &Service, facts: &Facts<'_>) -> Place {
             let id = fastrand::u64(..);
             Place { position: Position::of(service.salt, text(id).as_bytes()), assigned: Some(id) }
         }
-        _ => Place { position: Position::random(fastrand::u64(..)), assigned: None },
+        _ => drawn(),
     }
 }
 

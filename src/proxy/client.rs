@@ -10,6 +10,7 @@ use http::header::{FORWARDED, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
+use super::glance::{Field, Glance};
 use crate::model::matching::contains;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -68,12 +69,12 @@ impl Peer {
     }
 
     /// Writes the forwarding fields for the upstream.
-    pub(super) fn announce(&self, headers: &mut HeaderMap, trusted: &[IpNet]) {
+    pub(super) fn announce(&self, headers: &mut HeaderMap, trusted: &[IpNet], glance: Glance) {
         let host = headers.get(HOST).cloned();
         if self.is_trusted(trusted) {
             return self.announce_chain(headers, host);
         }
-        if headers.contains_key(FORWARDED) {
+        if glance.has(Field::Forwarded) {
             headers.insert(FORWARDED, self.forwarded(host.as_ref()));
         }
         headers.insert(X_FORWARDED_FOR, self.text.clone());
@@ -164,7 +165,8 @@ mod tests {
             ("x-forwarded-host", "evil"),
             ("forwarded", "for=6.6.6.6"),
         ]);
-        Peer::new("2001:db8::7".parse().ok(), false).announce(&mut sent, &[]);
+        let glance = Glance::at(&sent);
+        Peer::new("2001:db8::7".parse().ok(), false).announce(&mut sent, &[], glance);
         assert_eq!(sent["x-forwarded-for"], "2001:db8::7");
         assert_eq!(sent["x-forwarded-proto"], "http");
         assert_eq!(sent["x-forwarded-host"], "shop.example.com");
@@ -177,7 +179,8 @@ mod tests {
         let peer = Peer::new("10.0.0.1".parse().ok(), false);
         let mut sent = headers(&[("x-forwarded-for", "198.51.100.1"), ("x-forwarded-proto", "https")]);
         assert!(peer.is_secure(&sent, &trusted));
-        peer.announce(&mut sent, &trusted);
+        let glance = Glance::at(&sent);
+        peer.announce(&mut sent, &trusted, glance);
         assert_eq!(sent["x-forwarded-for"], "198.51.100.1, 10.0.0.1");
         assert_eq!(sent["x-forwarded-proto"], "https");
     }

@@ -8,11 +8,24 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 
+use super::glance::{Field, Glance};
 use crate::config::spec::HeaderEdits;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// What belongs to one connection (RFC 9110, section 7.6.1, and what older clients and servers send).
+static HOP_BY_HOP: [(Field, HeaderName); 8] = [
+    (Field::Connection, CONNECTION),
+    (Field::KeepAlive, KEEP_ALIVE),
+    (Field::ProxyConnection, PROXY_CONNECTION),
+    (Field::Te, TE),
+    (Field::TransferEncoding, TRANSFER_ENCODING),
+    (Field::Upgrade, UPGRADE),
+    (Field::ProxyAuth, PROXY_AUTHENTICATE),
+    (Field::ProxyAuth, PROXY_AUTHORIZATION),
+];
 
 /// Whether the header asks for a WebSocket (RFC 6455, section 4.1).
 pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
@@ -21,34 +34,18 @@ pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
 }
 
 /// Removes the fields that belong to one connection.
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // Most messages have none of these; one pass over the names finds that out.
-    let suspect = |name: &HeaderName| {
-        *name == CONNECTION
-            || *name == TE
-            || *name == TRANSFER_ENCODING
-            || *name == UPGRADE
-            || *name == PROXY_AUTHENTICATE
-            || *name == PROXY_AUTHORIZATION
-            || *name == KEEP_ALIVE
-            || *name == PROXY_CONNECTION
-    };
-    if !headers.keys().any(suspect) {
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, glance: Glance) {
+    if !glance.has_hop_by_hop() {
         return;
     }
-    let trailers = tokens(headers, &TE).any(|t| t.eq_ignore_ascii_case("trailers"));
-    remove_named(headers);
-    for name in [
-        CONNECTION,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-    ] {
-        headers.remove(name);
+    let trailers = glance.has(Field::Te) && tokens(headers, &TE).any(|t| t.eq_ignore_ascii_case("trailers"));
+    if glance.has(Field::Connection) {
+        remove_named(headers);
+    }
+    for (field, name) in &HOP_BY_HOP {
+        if glance.has(*field) {
+            headers.remove(name);
+        }
     }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -130,7 +127,8 @@ mod tests {
             ("upgrade", "h2c"),
             ("accept", "*/*"),
         ]);
-        remove_hop_by_hop(&mut headers);
+        let glance = Glance::at(&headers);
+        remove_hop_by_hop(&mut headers, glance);
         assert_eq!(headers, map(&[("host", "a"), ("te", "trailers"), ("accept", "*/*")]));
     }
 

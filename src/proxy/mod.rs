@@ -15,6 +15,7 @@ mod connection;
 mod error;
 mod exchange;
 mod forward;
+mod glance;
 mod headers;
 mod outgoing;
 mod pool;

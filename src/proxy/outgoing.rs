@@ -13,6 +13,7 @@ use super::body::{OutgoingBody, Upload};
 use super::connect::Speaks;
 use super::connection::Client;
 use super::error::ProxyError;
+use super::glance::{Field, Glance};
 use super::headers;
 use super::retry::{self, Repeatable};
 use super::target;
@@ -36,21 +37,23 @@ impl Outgoing {
         client: &Client,
         parts: &mut Parts,
         body: Incoming,
+        glance: Glance,
         route: &Route,
     ) -> Result<(Self, Option<OnUpgrade>), ProxyError> {
-        let websocket = parts.version == Version::HTTP_11 && headers::wants_websocket(&parts.headers);
+        let websocket =
+            parts.version == Version::HTTP_11 && glance.has(Field::Upgrade) && headers::wants_websocket(&parts.headers);
         let upgrade = if websocket { parts.extensions.remove::<OnUpgrade>() } else { None };
         let host = target::host_to_send(parts);
         let path = target::path(&parts.uri, route.strip_prefix.as_deref())?;
         let mut fields = std::mem::take(&mut parts.headers);
-        headers::remove_hop_by_hop(&mut fields);
+        headers::remove_hop_by_hop(&mut fields, glance);
         if parts.version == Version::HTTP_2 {
             headers::join_cookies(&mut fields);
         }
         if let Some(host) = host {
             fields.insert(HOST, host);
         }
-        client.peer.announce(&mut fields, &client.listener.trusted_proxies);
+        client.peer.announce(&mut fields, &client.listener.trusted_proxies, glance);
         headers::edit(&mut fields, &route.request_headers);
         let mut speaks = Speaks::Any;
         if upgrade.is_some() {

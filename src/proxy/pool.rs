@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use http::HeaderMap;
+use http::header::HeaderName;
 use hyper::client::conn::{http1, http2};
 use tokio::sync::Semaphore;
 
@@ -138,4 +140,12 @@ impl Pools {
             true
         });
     }
+}
+
+/// `Keep-Alive: timeout=5`: for how long the upstream keeps an idle connection.
+pub(super) fn keeps(headers: &HeaderMap) -> Option<Duration> {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    let value = headers.get(KEEP_ALIVE)?.to_str().ok()?;
+    let seconds = value.split(',').find_map(|p| p.trim().strip_prefix("timeout="))?;
+    seconds.parse().ok().map(Duration::from_secs)
 }

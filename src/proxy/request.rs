@@ -17,8 +17,9 @@ use super::connection::Client;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Answer, forward};
+use super::glance::{Field, Glance};
 use super::outgoing::Outgoing;
-use super::{headers, respond, target, tunnel};
+use super::{headers, pool, respond, target, tunnel};
 use crate::config::spec::Affinity;
 use crate::model::outcome::Outcome;
 use crate::routing::table::{Action, Route, Target};
@@ -27,8 +28,9 @@ use crate::telemetry::access_log::Record;
 /// Serves one request.
 pub(super) async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
     let (mut parts, body) = request.into_parts();
-    let grpc = if respond::is_grpc(&parts.headers) { Grpc::Yes } else { Grpc::No };
-    let mut visit = Visit { client, started: Instant::now(), grpc, record: None, exchange: None };
+    let glance = Glance::at(&parts.headers);
+    let grpc = if glance.has(Field::ContentType) { respond::is_grpc(&parts.headers) } else { Grpc::No };
+    let mut visit = Visit { client, started: Instant::now(), glance, grpc, record: None, exchange: None };
     match visit.go(&mut parts, body).await {
         Ok(response) => response,
         Err(error) => visit.refuse(error),
@@ -39,6 +41,7 @@ pub(super) async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Res
 struct Visit {
     client: Rc<Client>,
     started: Instant,
+    glance: Glance,
     grpc: Grpc,
     /// The access log's line, until the exchange takes it over.
     record: Option<Box<Record>>,
@@ -82,9 +85,11 @@ impl Visit {
         let mut exchange = self.exchange.take().ok_or(ProxyError::NoHealthyUpstream)?;
         let snapshot = Rc::clone(&exchange.claim.snapshot);
         let route = &snapshot.routes.all()[route];
-        let secure = self.client.peer.is_secure(&parts.headers, &self.client.listener.trusted_proxies);
+        // Only a cookie asks for it.
+        let trusted = &self.client.listener.trusted_proxies;
+        let secure = place.assigned.is_some() && self.client.peer.is_secure(&parts.headers, trusted);
         let sent = async {
-            let (mut outgoing, upgrade) = Outgoing::new(&self.client, parts, body, route)?;
+            let (mut outgoing, upgrade) = Outgoing::new(&self.client, parts, body, self.glance, route)?;
             Ok((forward(&mut exchange, &mut outgoing, place).await?, upgrade))
         };
         let (answer, upgrade) = match sent.await {
@@ -144,13 +149,17 @@ impl Visit {
 /// The upstream's answer on its way to the client.
 fn stream_back(
     mut exchange: Exchange,
-    answer: Answer,
+    mut answer: Answer,
     place: Place,
     secure: bool,
     grpc: Grpc,
 ) -> Response<ResponseBody> {
     let (mut head, incoming) = answer.response.into_parts();
-    headers::remove_hop_by_hop(&mut head.headers);
+    let glance = Glance::at(&head.headers);
+    if glance.has(Field::KeepAlive) {
+        answer.lease.keeps = pool::keeps(&head.headers);
+    }
+    headers::remove_hop_by_hop(&mut head.headers, glance);
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         exchange.finish_attempt(ProxyError::UnexpectedUpgrade.outcome());
         exchange.refuse(StatusCode::BAD_GATEWAY.as_u16(), "http_upgrade_failed");

@@ -39,8 +39,9 @@ fn trailers_only(told: &Told, error: ProxyError) -> Response<ResponseBody> {
 }
 
 /// Whether it is a gRPC request by its content type.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"))
+pub(super) fn is_grpc(headers: &HeaderMap) -> Grpc {
+    let grpc = headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
+    if grpc { Grpc::Yes } else { Grpc::No }
 }
 
 fn proxy_status(token: &'static str) -> HeaderValue {

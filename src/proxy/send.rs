@@ -4,7 +4,6 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use http::header::HeaderName;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -131,9 +130,7 @@ async fn on(
             sent.map_err(|error| recover(error, reached, spare, outgoing))
         }
     };
-    let response = sent?;
-    lease.keeps = keeps(response.headers());
-    Ok(Answer { response, lease })
+    Ok(Answer { response: sent?, lease })
 }
 
 /// Why no head came.
@@ -206,12 +203,4 @@ fn was_refused(error: &hyper::Error) -> bool {
         source = cause.source();
     }
     false
-}
-
-/// `Keep-Alive: timeout=5`: for how long the upstream keeps an idle connection.
-fn keeps(headers: &HeaderMap) -> Option<Duration> {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    let value = headers.get(KEEP_ALIVE)?.to_str().ok()?;
-    let seconds = value.split(',').find_map(|p| p.trim().strip_prefix("timeout="))?;
-    seconds.parse().ok().map(Duration::from_secs)
 }

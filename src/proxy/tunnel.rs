@@ -22,6 +22,7 @@ use super::body::{Grpc, ResponseBody};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Answer;
+use super::glance::Glance;
 use super::{headers, respond};
 
 /// Bytes copied at a time in each direction.
@@ -42,7 +43,8 @@ pub(super) fn open(mut exchange: Exchange, answer: Answer, client: OnUpgrade) ->
     let mut head = Response::new(ResponseBody::own(Bytes::new()));
     *head.status_mut() = response.status();
     *head.headers_mut() = std::mem::take(response.headers_mut());
-    headers::remove_hop_by_hop(head.headers_mut());
+    let glance = Glance::at(head.headers());
+    headers::remove_hop_by_hop(head.headers_mut(), glance);
     head.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
     exchange.answer(101);
