@@ -6,6 +6,7 @@ mod atomic {
     pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 }
 #[path = "../src/routing/claim.rs"]
+#[allow(unreachable_pub, reason = "public where it is at home")]
 mod claim;
 
 use claim::{Slot, is_current, supersede};

@@ -18,7 +18,7 @@ pub fn bucket(micros: u64) -> usize {
     if micros < 1 << FIRST_OCTAVE {
         return 0;
     }
-    let octave = 63 - micros.leading_zeros();
+    let octave = micros.ilog2();
     if octave >= LAST_OCTAVE {
         return BUCKETS - 1;
     }

@@ -130,7 +130,8 @@ impl Split {
         let mut shares = self.0.clone();
         let mut given = 0;
         for (name, old) in shares.iter_mut().filter(|(g, _)| *g != group) {
-            let new = if others == 0 { if name == heir { rest } else { 0 } } else { u64::from(old.0) * rest / others };
+            let in_proportion = (u64::from(old.0) * rest).checked_div(others);
+            let new = in_proportion.unwrap_or(if name == heir { rest } else { 0 });
             given += new;
             *old = Share(new as u32);
         }

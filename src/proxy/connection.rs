@@ -274,12 +274,11 @@ impl<C: Finish> Future for Serve<C> {
             *progress.waker.borrow_mut() = Some(cx.waker().clone());
         }
         match progress.order.get() {
-            Order::Serve => {}
             Order::Finish if self.finishing == Finishing::No => {
                 self.finishing = Finishing::Yes;
                 self.connection.as_mut().finish();
             }
-            Order::Finish => {}
+            Order::Serve | Order::Finish => {}
             Order::Close => return Poll::Ready(()),
         }
         // What went wrong on a client's connection was logged with its request, or concerns nobody.

@@ -134,6 +134,7 @@ async fn on(
 }
 
 /// Why no head came.
+#[expect(clippy::large_enum_variant, reason = "lives for a moment, and only when something failed")]
 enum NoHead {
     Late(ProxyError),
     Error(TrySendError<Request<OutgoingBody>>),

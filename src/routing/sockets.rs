@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -21,8 +21,8 @@ const BACKLOG: i32 = 4096;
 pub enum Sockets {
     /// One TCP socket for each worker, all on the same address.
     Tcp(Vec<TcpListener>),
-    /// One unix socket for all workers. Its file is removed when the last holder is gone.
-    Unix(UnixListener),
+    /// One unix socket for all workers.
+    Unix(UnixSocket),
 }
 
 /// Why a socket could not be bound, and what would help.
@@ -48,7 +48,9 @@ impl Sockets {
             Bind::Tcp(address) => {
                 tcp(*address, workers).map(Sockets::Tcp).map_err(|e| explained(&address.to_string(), e))
             }
-            Bind::Unix(path) => unix(path).map(Sockets::Unix).map_err(|e| explained(&path.display().to_string(), e)),
+            Bind::Unix(path) => {
+                UnixSocket::bind(path).map(Sockets::Unix).map_err(|e| explained(&path.display().to_string(), e))
+            }
         }
     }
 
@@ -108,15 +110,37 @@ fn listening(address: SocketAddr, reuse: Reuse) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn unix(path: &Path) -> io::Result<UnixListener> {
-    if path.exists() {
-        // A file that nobody listens on is left over from a process that was killed.
-        match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-            Err(_) => std::fs::remove_file(path)?,
-        }
+/// A bound unix socket. Its file is removed when it is dropped.
+#[derive(Debug)]
+pub struct UnixSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl UnixSocket {
+    /// The socket itself.
+    #[must_use]
+    pub fn listener(&self) -> &UnixListener {
+        &self.listener
     }
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+
+    fn bind(path: &Path) -> io::Result<Self> {
+        if path.exists() {
+            // A file that nobody listens on is left over from a process that was killed.
+            match std::os::unix::net::UnixStream::connect(path) {
+                Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+                Err(_) => std::fs::remove_file(path)?,
+            }
+        }
+        let listener = UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        // A file that is left is recognised as such by the next bind.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }

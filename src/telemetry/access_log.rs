@@ -164,7 +164,7 @@ pub fn start(settings: &AccessLog) -> io::Result<(Sink, Writer)> {
                 match open(&target) {
                     Ok(new) => out = new,
                     Err(error) => {
-                        tracing::error!(%error, "the access log cannot be opened anew; writing to the old file")
+                        tracing::error!(%error, "the access log cannot be opened anew; writing to the old file");
                     }
                 }
             }
