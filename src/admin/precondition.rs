@@ -10,7 +10,8 @@ use axum::http::{HeaderMap, header};
 use super::Desk;
 use super::auth::Caller;
 use super::problem::ApiError;
-use crate::control::command::Origin;
+use crate::config::spec::Role;
+use crate::control::command::{Cause, Origin};
 
 /// Longest accepted `Idempotency-Key`, in bytes.
 const MAX_KEY: usize = 255;
@@ -21,6 +22,7 @@ const MAX_REASON: usize = 500;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Asked {
     actor: String,
+    cause: Cause,
     /// Versions that `If-Match` accepts; empty: any.
     versions: Vec<u64>,
     idempotency_key: Option<String>,
@@ -33,6 +35,7 @@ impl<S: Sync> FromRequestParts<S> for Asked {
         let caller = parts.extensions.get::<Caller>().ok_or(ApiError::Unauthorized("this needs a token"))?;
         Ok(Self {
             actor: caller.name.clone(),
+            cause: if caller.role == Role::Monitor { Cause::Monitor } else { Cause::Operator },
             versions: if_match(&parts.headers)?,
             idempotency_key: idempotency_key(&parts.headers)?,
         })
@@ -53,7 +56,13 @@ impl Asked {
             (several, None) => Some(accepted(several, desk.handle.version())),
         };
         let reason = reason.map(|text| plain(&text)).filter(|text| !text.is_empty());
-        Ok(Origin { actor: self.actor, expected_version, idempotency_key: self.idempotency_key, reason })
+        Ok(Origin {
+            actor: self.actor,
+            expected_version,
+            idempotency_key: self.idempotency_key,
+            reason,
+            cause: self.cause,
+        })
     }
 }
 

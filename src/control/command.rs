@@ -17,6 +17,29 @@ pub struct Origin {
     pub idempotency_key: Option<String>,
     /// Why, for the event.
     pub reason: Option<String>,
+    /// What kind of caller it is, for the count of rollbacks.
+    pub cause: Cause,
+}
+
+/// What made somebody ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Cause {
+    /// A person or a pipeline decided.
+    #[default]
+    Operator,
+    /// A monitoring system raised the alarm: a token that may do nothing else but read.
+    Monitor,
+}
+
+impl Cause {
+    /// The value of the metric label `cause`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Cause::Operator => "operator",
+            Cause::Monitor => "monitor",
+        }
+    }
 }
 
 /// Whether a refusal for reasons of health is overridden.

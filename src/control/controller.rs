@@ -224,7 +224,7 @@ impl Controller {
         };
         if decision.changed() {
             self.publish(Running { desired: Arc::new(decision.desired), ..(*old).clone() });
-            self.count(request, &receipt, arrived);
+            self.count(request, origin, &receipt, arrived);
         }
         self.shared.announce(events);
         receipt.ms = millis(arrived);
@@ -239,13 +239,14 @@ impl Controller {
         self.shared.running.store(Arc::clone(&self.running));
     }
 
-    fn count(&self, request: &Request, receipt: &Receipt, arrived: Instant) {
+    fn count(&self, request: &Request, origin: &Origin, receipt: &Receipt, arrived: Instant) {
         if request.kind() == "split" {
             return;
         }
         self.shared.figures.switched(arrived.elapsed().as_secs_f64());
         if request.is_rollback() {
-            receipt.services.iter().for_each(|s| self.shared.figures.rolled_back(&s.service, "operator"));
+            let moved = receipt.services.iter().filter(|s| s.before != s.after);
+            moved.for_each(|s| self.shared.figures.rolled_back(&s.service, origin.cause.label()));
         }
     }
 
