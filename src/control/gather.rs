@@ -57,14 +57,14 @@ pub(super) fn listeners(running: &Running) -> Vec<ListenerView> {
     let binds = running.spec.listeners.iter().map(|l| &l.bind);
     let listener = |(listener, bind): (&std::sync::Arc<crate::routing::table::Listener>, &Bind)| ListenerView {
         name: listener.name.clone(),
-        address: address(&listener.sockets, bind),
+        address: address(listener.sockets.upgrade().as_deref(), bind),
         connections: listener.live.connections(),
     };
     running.table.listeners.iter().zip(binds).map(listener).collect()
 }
 
-fn address(sockets: &Sockets, bind: &Bind) -> String {
-    match (sockets.local_address(), bind) {
+fn address(sockets: Option<&Sockets>, bind: &Bind) -> String {
+    match (sockets.and_then(Sockets::local_address), bind) {
         (Some(address), _) => address.to_string(),
         (None, Bind::Tcp(address)) => address.to_string(),
         (None, Bind::Unix(path)) => format!("unix:{}", path.display()),

@@ -90,7 +90,7 @@ async fn a_reload_says_what_it_changed_and_leaves_the_rest_alive() {
     let live = |table: &crate::routing::table::Table| Arc::clone(&table.services[0].groups[0].upstreams[0].live);
     assert!(Arc::ptr_eq(&live(&before), &live(&after)));
     assert_eq!(live(&after).health(), Health::Healthy);
-    assert!(Arc::ptr_eq(&before.listeners[0].sockets, &after.listeners[0].sockets));
+    assert!(before.listeners[0].sockets.ptr_eq(&after.listeners[0].sockets));
     assert_eq!(plane.kinds(None).await, ["start", "switch", "reload"]);
 }
 

@@ -16,18 +16,32 @@ use crate::routing::table::Listener;
 /// After an error that will not go away at once (no descriptors left): wait, then try again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// A socket that this worker accepts at.
+enum Accepting {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
 /// Accepts until dropped. `listener` is what it was when the task began; connections look up what it is by then.
 pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>) -> io::Result<()> {
-    match &*listener.sockets {
-        Sockets::Tcp(sockets) => {
-            // A listener has a socket for each worker; indices beyond cannot occur, but need not bring us down.
-            let Some(socket) = sockets.get(worker.index) else { return Ok(()) };
-            tcp(&worker, TcpListener::from_std(socket.try_clone()?)?, listener.id).await
-        }
-        Sockets::Unix(socket) => {
-            unix(&worker, UnixListener::from_std(socket.listener().try_clone()?)?, listener.id).await
-        }
+    match own_socket(&listener, worker.index)? {
+        Some(Accepting::Tcp(socket)) => tcp(&worker, socket, listener.id).await,
+        Some(Accepting::Unix(socket)) => unix(&worker, socket, listener.id).await,
+        None => Ok(()),
     }
+}
+
+/// The worker's own descriptor of its socket; none where the listener has been taken away meanwhile. Only this one is
+/// kept, so that the port closes when the listener is gone.
+fn own_socket(listener: &Listener, worker: usize) -> io::Result<Option<Accepting>> {
+    Ok(match listener.sockets.upgrade().as_deref() {
+        Some(Sockets::Tcp(sockets)) => match sockets.get(worker) {
+            Some(socket) => Some(Accepting::Tcp(TcpListener::from_std(socket.try_clone()?)?)),
+            None => None,
+        },
+        Some(Sockets::Unix(socket)) => Some(Accepting::Unix(UnixListener::from_std(socket.listener().try_clone()?)?)),
+        None => None,
+    })
 }
 
 async fn tcp(worker: &Rc<Worker>, socket: TcpListener, listener: u64) -> io::Result<()> {

@@ -4,7 +4,7 @@
 //! by the control plane from the spec and the desired state, so lookups here are cheap and cannot fail on a name.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
@@ -38,8 +38,9 @@ pub struct Listener {
     pub id: u64,
     /// Its name.
     pub name: ListenerName,
-    /// Its bound sockets, shared with the tables before and after.
-    pub sockets: Arc<Sockets>,
+    /// Its bound sockets. The control plane holds them while the listener is configured; a table is held by tunnels
+    /// and long requests as well, and must not keep a port open that nobody accepts at any more.
+    pub sockets: Weak<Sockets>,
     /// HTTPS when present; exchanged with the table when certificates change.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Where its requests go.
