@@ -8,4 +8,5 @@ mod claims;
 mod config_files;
 mod dependencies;
 mod fixtures;
+mod readme;
 mod support;
