@@ -5,7 +5,10 @@
 
 mod architecture;
 mod claims;
+mod cohorts;
 mod config_files;
 mod dependencies;
 mod fixtures;
+mod routing;
 mod support;
+mod switching;
