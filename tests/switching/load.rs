@@ -52,16 +52,6 @@ impl Load {
         self.answered.load(Ordering::Acquire)
     }
 
-    /// Waits until the clients have had this many answers, or one of them has failed.
-    async fn has_answered(&self, count: usize) {
-        let within = Duration::from_secs(90);
-        crate::support::eventually_within(within, &format!("{count} answers"), || async {
-            let answered = self.answered();
-            if answered >= count { Ok(()) } else { Err(answered.to_string()) }
-        })
-        .await;
-    }
-
     /// Panics where a client has; gives the number of all answers.
     async fn stop(mut self) -> usize {
         self.stop.store(true, Ordering::Release);
@@ -133,21 +123,29 @@ async fn of_50_000_requests_during_switches_none_fails_while_upstreams_close_idl
         upstream.close_idle_after(Duration::from_millis(2));
     }
     let proxy = Proxy::blue_green(&blue, &green, "").await;
-    let load = Load::start(&proxy, 12, 2).await;
+    let mut load = Load::start(&proxy, 12, 2).await;
     let mut admin = Admin::connect(&proxy).await;
+    let started = Instant::now();
     let mut to = "green";
     let mut switches = 0;
-    while load.answered() < 50_000 && !load.clients.is_empty() {
+    while load.answered() < 50_000 {
+        assert!(load.clients.try_join_next().is_none(), "a client has ended before its time");
+        assert!(started.elapsed() < Duration::from_secs(90), "{} answers only", load.answered());
         admin.switch(to).await;
         to = other(to);
         switches += 1;
-        let goal = load.answered() + 250;
-        load.has_answered(goal).await;
+        // A pace: often enough to meet requests at every stage, seldom enough for connections to become idle.
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let answered = load.stop().await;
-    assert!(answered >= 50_000 && switches >= 100, "{answered} answers, {switches} switches");
+    assert!(answered >= 50_000 && switches >= 50, "{answered} answers, {switches} switches");
     let reopened = blue.connections() + green.connections();
     assert!(reopened > 100, "{reopened} connections only: the upstreams closed none");
+    // Some requests were written onto connections that were just being closed: without them nothing was proved.
+    let metrics = proxy.get("/metrics").await.text();
+    let retries = metrics.lines().filter_map(|line| line.strip_prefix("pointsman_retries_total{")?.split(' ').nth(1));
+    let retries: u64 = retries.map(|count| count.parse::<u64>().unwrap()).sum();
+    assert!(retries >= 5, "{retries} retries");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
