@@ -5,8 +5,11 @@
 
 mod architecture;
 mod claims;
+mod cohorts;
 mod config_files;
 mod dependencies;
 mod fixtures;
 mod readme;
+mod routing;
 mod support;
+mod switching;

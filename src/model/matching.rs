@@ -83,7 +83,7 @@ impl Conditions {
     #[must_use]
     pub fn hold(&self, facts: &Facts<'_>) -> bool {
         self.headers.iter().all(|(name, expected)| {
-            facts.headers.get_all(name).iter().any(|v| v.to_str().is_ok_and(|v| expected.accepts(v)))
+            facts.headers.get_all(name).iter().filter_map(|line| text(line.as_bytes())).any(|v| expected.accepts(v))
         }) && self.cookies.iter().all(|(name, expected)| cookies(facts.headers, name).any(|v| expected.accepts(v)))
             && self
                 .query
@@ -100,15 +100,20 @@ pub fn contains(networks: &[IpNet], ip: IpAddr) -> bool {
     networks.iter().any(|net| net.contains(&ip))
 }
 
+/// Values may hold any bytes; applications send UTF-8, not only ASCII. What is neither is not compared.
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
 /// The values of the cookie `name` (RFC 6265, section 5.4: pairs separated by `;`), surrounding quotes removed.
 pub fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(http::header::COOKIE)
         .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'))
+        // Pair by pair: what an application puts into its own cookies must not hide ours.
+        .flat_map(|line| line.as_bytes().split(|b| *b == b';'))
         .filter_map(move |pair| {
-            let (key, value) = pair.trim().split_once('=')?;
+            let (key, value) = text(pair)?.trim().split_once('=')?;
             (key == name).then(|| value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value))
         })
 }

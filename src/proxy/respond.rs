@@ -59,11 +59,28 @@ pub(super) fn fixed(status: StatusCode, content_type: HeaderValue, body: Bytes) 
 /// A redirect; `{host}`, `{path}` and `{query}` in `to` stand for the request's.
 pub(super) fn redirect(to: &str, status: StatusCode, host: &str, uri: &http::Uri) -> Response<ResponseBody> {
     let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
-    let location = to.replace("{host}", host).replace("{path}", uri.path()).replace("{query}", &query);
-    let Ok(location) = HeaderValue::from_str(&location) else {
+    let Ok(location) = HeaderValue::from_str(&filled(to, host, uri.path(), &query)) else {
         return error(ProxyError::Malformed("its host cannot stand in a Location"), Grpc::No);
     };
     let mut response = fixed(status, TEXT, Bytes::from(format!("{status}\n")));
     response.headers_mut().insert(LOCATION, location);
     response
+}
+
+/// `to` with its placeholders filled in, in one pass: braces in what the client sent stay what they are.
+fn filled(to: &str, host: &str, path: &str, query: &str) -> String {
+    let mut parts = to.split('{');
+    let mut location = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, behind) = part.split_once('}').unwrap_or((part, ""));
+        location.push_str(match name {
+            "host" => host,
+            "path" => path,
+            "query" => query,
+            // There are no others: the configuration was checked.
+            _ => "",
+        });
+        location.push_str(behind);
+    }
+    location
 }
