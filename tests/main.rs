@@ -4,8 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::format_push_string, clippy::format_collect)]
 
 mod architecture;
+mod bad_input;
 mod claims;
 mod config_files;
+mod demo;
 mod dependencies;
 mod fixtures;
+mod health;
+mod reload;
+mod restart;
+mod shutdown;
 mod support;
+mod telemetry;
