@@ -1,30 +1,65 @@
-//! Every example file in `config/` loads, as it stands.
+//! Every example file in `config/` loads and starts, as it stands.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::proxy;
+use crate::support::{Client, Proxy, proxy};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The example files; panics where there are none.
+fn examples() -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join("config")).unwrap().map(|entry| entry.unwrap().path());
+    let examples: Vec<_> = entries.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")).collect();
+    assert!(examples.len() >= 4, "config/ holds too few examples: {examples:?}");
+    // Examples name the certificates for development, which are made, not kept.
+    if !root().join("certs/dev.crt").exists() {
+        assert!(Command::new(root().join("certs/make")).output().unwrap().status.success());
+    }
+    examples
+}
 
 #[test]
 fn every_example_is_a_valid_configuration() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut seen = 0;
-    for entry in std::fs::read_dir(root.join("config")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|ending| ending != "yaml") {
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).unwrap();
-        // Examples name the certificates for development, which are made, not kept.
-        if text.contains("../certs/") && !root.join("certs/dev.crt").exists() {
-            assert!(Command::new(root.join("certs/make")).output().unwrap().status.success());
-        }
+    for path in examples() {
         let check = proxy::binary().args(["check", "--config"]).arg(&path).output().unwrap();
         let (said, errors) = (String::from_utf8_lossy(&check.stdout), String::from_utf8_lossy(&check.stderr));
         assert!(check.status.success() && said.contains("OK"), "{}: {said}{errors}", path.display());
-        seen += 1;
     }
-    assert!(seen >= 1, "config/ holds no example");
+}
+
+/// The example with each port replaced by one that is free for this test, and paths that lead there from elsewhere.
+fn elsewhere(example: &str) -> String {
+    let port = regex::Regex::new(r"127\.0\.0\.1:(\d+)").unwrap();
+    let text = port.replace_all(example, |found: &regex::Captures<'_>| match &found[1] {
+        "7070" => "127.0.0.1:@admin@".to_owned(),
+        number => format!("127.0.0.1:@p{number}@"),
+    });
+    let certs = root().join("certs").display().to_string();
+    text.replace("../certs", &certs).replace("../state", "@dir@")
+}
+
+#[tokio::test]
+async fn every_example_starts_and_answers_on_each_of_its_ports() {
+    for path in examples() {
+        let example = fs::read_to_string(&path).unwrap();
+        let mut proxy = Proxy::start(&elsewhere(&example)).await;
+        let spoken: Vec<_> = example.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+        let ports = spoken.iter().filter(|line| line.contains("bind:")).count();
+        // The token of config/full.yaml; where none is asked for, it does no harm.
+        let metrics = proxy.admin("GET", "/metrics", &[("authorization", "Bearer test")], None).await.expect(200);
+        let listening = metrics.text().lines().filter(|l| l.starts_with("pointsman_connections{")).count();
+        assert!(ports > 0 && listening == ports, "{}: {listening} of {ports} listeners", path.display());
+        // Nothing runs behind it, so the proxy itself answers; config/tls.yaml redirects.
+        let answer = Client::connect(proxy.address("p8080")).await.get("/").await;
+        let redirected = answer.header("location").is_some_and(|to| to.starts_with("https://"));
+        let explained = answer.header("proxy-status").is_some_and(|why| why.starts_with("pointsman; error="));
+        assert!(redirected || (answer.status == 503 && explained), "{}: {answer:?}", path.display());
+        assert_eq!(proxy.terminate().await.code(), Some(0), "{}", path.display());
+    }
 }
 
 #[test]

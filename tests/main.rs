@@ -4,12 +4,19 @@
 #![allow(clippy::unwrap_used, clippy::format_push_string, clippy::format_collect)]
 
 mod architecture;
+mod bad_input;
 mod claims;
 mod cohorts;
 mod config_files;
+mod demo;
 mod dependencies;
 mod fixtures;
+mod health;
 mod readme;
+mod reload;
+mod restart;
 mod routing;
+mod shutdown;
 mod support;
 mod switching;
+mod telemetry;

@@ -10,6 +10,8 @@ pub mod answer;
 pub mod certs;
 pub mod client;
 pub mod eventually;
+pub mod load;
+pub mod metrics;
 pub mod peers;
 pub mod ports;
 pub mod proxy;

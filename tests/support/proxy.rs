@@ -48,6 +48,8 @@ pub struct Proxy {
     dir: TempDir,
     ports: RefCell<BTreeMap<String, Port>>,
     environment: Vec<(String, String)>,
+    /// Shell commands that run first in the proxy's process.
+    prelude: String,
     child: Child,
 }
 
@@ -64,14 +66,25 @@ impl Proxy {
         proxy
     }
 
+    /// As [`Proxy::start`], behind shell commands that limit what its process may do (`ulimit -f 64`).
+    pub async fn start_behind(prelude: &str, config: &str) -> Self {
+        let mut proxy = Self::launch_behind(prelude, config, &[]);
+        proxy.ready().await;
+        proxy
+    }
+
     /// Starts it and does not wait.
     pub fn launch(config: &str, environment: &[(&str, &str)]) -> Self {
+        Self::launch_behind("", config, environment)
+    }
+
+    fn launch_behind(prelude: &str, config: &str, environment: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().unwrap();
         let ports = RefCell::default();
         fs::write(dir.path().join("pointsman.yaml"), rendered(config, dir.path(), &ports)).unwrap();
         let environment: Vec<_> = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let child = spawn(dir.path(), &environment);
-        Self { dir, ports, environment, child }
+        let child = spawn(dir.path(), &environment, prelude);
+        Self { dir, ports, environment, prelude: prelude.to_owned(), child }
     }
 
     /// Service `shop` with one upstream in each of blue and green, all to blue, on the listener `web`; both are probed
@@ -161,9 +174,14 @@ impl Proxy {
 
     /// Starts it again with the same ports, configuration file and state; call after its end. Waits until it is ready.
     pub async fn restart(&mut self) {
-        assert!(self.child.try_wait().unwrap().is_some(), "it is still running");
-        self.child = spawn(self.dir.path(), &self.environment);
+        self.respawn();
         self.ready().await;
+    }
+
+    /// As [`Proxy::restart`], and does not wait.
+    pub fn respawn(&mut self) {
+        assert!(self.child.try_wait().unwrap().is_some(), "it is still running");
+        self.child = spawn(self.dir.path(), &self.environment, &self.prelude);
     }
 
     /// The log so far, of all its processes one after another.
@@ -295,9 +313,20 @@ pub fn check(config: &str) -> Output {
     binary().args(["check", "--config"]).arg(path).output().unwrap()
 }
 
-fn spawn(dir: &Path, environment: &[(String, String)]) -> Child {
+/// The program under test, in a process that has run these shell commands first.
+fn binary_behind(prelude: &str) -> Command {
+    let binary = binary();
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{prelude}; exec \"$0\" \"$@\"")]).arg(binary.get_program());
+    for (name, _) in binary.get_envs() {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn spawn(dir: &Path, environment: &[(String, String)], prelude: &str) -> Child {
     let append = |name| File::options().create(true).append(true).open(dir.join(name)).unwrap();
-    let mut command = binary();
+    let mut command = if prelude.is_empty() { binary() } else { binary_behind(prelude) };
     command.args(["run", "--config"]).arg(dir.join("pointsman.yaml")).current_dir(dir);
     command.envs(environment.iter().map(|(n, v)| (n, v))).env("RUST_BACKTRACE", "1");
     command.stdin(Stdio::null()).stdout(append("stdout")).stderr(append("stderr")).spawn().unwrap()

@@ -1,0 +1,101 @@
+//! The audit log: complete, only ever added to, and intact after a crash at any moment.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pointsman::store::sqlite::Sqlite;
+use pointsman::store::{Store, Verified};
+use rusqlite::Connection;
+use serde_json::json;
+
+use crate::support::{Client, Proxy, Upstream};
+
+fn database(proxy: &Proxy) -> PathBuf {
+    proxy.dir().join("state.db")
+}
+
+/// What a check of the whole log finds; the proxy must not be running.
+fn verified(path: &Path) -> Verified {
+    Sqlite::open(path).unwrap().verify().unwrap()
+}
+
+async fn ids(proxy: &Proxy) -> Vec<u64> {
+    let (mut ids, mut since) = (Vec::new(), 0);
+    loop {
+        let page = proxy.get(&format!("/api/v1/events?since={since}")).await.expect(200).json();
+        let events = page["events"].as_array().unwrap();
+        if events.is_empty() {
+            return ids;
+        }
+        ids.extend(events.iter().map(|e| e["id"].as_u64().unwrap()));
+        since = page["next"].as_u64().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn events_have_no_gaps_over_crashes_in_the_midst_of_changes_and_their_chain_holds() {
+    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
+    let mut proxy = Proxy::blue_green(&blue, &green, "").await;
+    let mut answered = 0;
+    for round in 0..6 {
+        let admin = proxy.address("admin");
+        let switching = tokio::spawn(async move {
+            let mut answered = 0;
+            let mut client = Client::connect(admin).await;
+            for i in 0_u64.. {
+                let group = if i % 2 == 0 { "green" } else { "blue" };
+                let body = json!({ "to": group }).to_string();
+                let fields = [("content-type", "application/json")];
+                let path = "/api/v1/services/shop/switch";
+                match client.try_request("POST", path, &fields, Some(body.as_bytes())).await {
+                    Ok(answer) if answer.json()["changed"] == true => answered += 1,
+                    Ok(_) => {}
+                    Err(_) => break,
+                }
+            }
+            answered
+        });
+        // Somewhere in the midst of it: the moment itself does not matter, only that it is another one each time.
+        tokio::time::sleep(Duration::from_millis(15 + 13 * round)).await;
+        proxy.kill().await;
+        answered += switching.await.unwrap();
+        assert!(matches!(verified(&database(&proxy)), Verified::Intact(_)), "round {round}");
+        proxy.restart().await;
+    }
+    let ids = ids(&proxy).await;
+    assert_eq!(ids, (1..=ids.len() as u64).collect::<Vec<_>>());
+    proxy.kill().await;
+    assert_eq!(verified(&database(&proxy)), Verified::Intact(ids.len() as u64));
+    let count = "SELECT count(*) FROM events WHERE kind = 'switch'";
+    let switches: u64 = Connection::open(database(&proxy)).unwrap().query_row(count, [], |r| r.get(0)).unwrap();
+    assert!(answered > 0 && switches >= answered, "{switches} lines for {answered} answers");
+    // The one that was under way when the process died may have been written and not answered.
+    assert!(switches <= answered + 6, "{switches} lines for {answered} answers");
+}
+
+#[tokio::test]
+async fn the_database_itself_refuses_to_change_or_remove_a_line_and_a_forged_one_is_found() {
+    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
+    let mut proxy = Proxy::blue_green(&blue, &green, "").await;
+    proxy.switch("shop", "green").await;
+    // Operators may look into it, also while the proxy runs.
+    let operator = Connection::open(database(&proxy)).unwrap();
+    operator.pragma_update(None, "recursive_triggers", true).unwrap();
+    for sql in [
+        "UPDATE events SET actor = 'nobody' WHERE kind = 'switch'",
+        "DELETE FROM events",
+        "DELETE FROM events WHERE id = (SELECT max(id) FROM events)",
+        "REPLACE INTO events SELECT id, at, 'nobody', kind, service, detail, prev_hash, hash FROM events WHERE id = 1",
+    ] {
+        let error = operator.execute(sql, []).expect_err(sql).to_string();
+        assert!(error.contains("events are only ever added"), "{sql}: {error}");
+    }
+    let lines = ids(&proxy).await.len() as u64;
+    proxy.kill().await;
+    assert_eq!(verified(&database(&proxy)), Verified::Intact(lines));
+    // Whoever can write the file can drop the triggers; the chain shows it.
+    operator.execute_batch("DROP TRIGGER events_are_not_changed").unwrap();
+    let id: u64 = operator.query_row("SELECT id FROM events WHERE kind = 'switch'", [], |r| r.get(0)).unwrap();
+    operator.execute("UPDATE events SET actor = 'nobody' WHERE id = ?1", [id]).unwrap();
+    assert_eq!(verified(&database(&proxy)), Verified::Broken(id));
+}
