@@ -21,7 +21,7 @@ routes: [ { match: { path: / }, service: shop } ]
 const MISTAKES: [(&str, &str, &str); 12] = [
     ("routes: [ {", "routes: [ {{", ":9:"),
     ("services:", "services", ":5:"),
-    ("\"http://127.0.0.1:1\"", "http://${NOWHERE_SET}:1", "7:37: the environment variable NOWHERE_SET is not set"),
+    ("http://127.0.0.1:1", "http://${NOWHERE_SET}:1", "7:37: the environment variable NOWHERE_SET is not set"),
     ("split:", "splitt:", ":8:5: the key `splitt` is not known here; did you mean `split`?"),
     ("blue: 100, green: 0", "blue: 99.9, green: 0", ":8:12: "),
     ("blue: 100, green: 0", "blue: a lot, green: 0", ":8:20: "),

@@ -33,9 +33,8 @@ async fn fails_because(proxy: &Proxy, group: &str, part: &str) -> Value {
 
 /// The turns of a group's upstreams so far, by the audit log.
 async fn turns(proxy: &Proxy, group: &str) -> Vec<Value> {
-    let events = proxy.get("/api/v1/events?since=0").await.expect(200).json()["events"].clone();
     let is_turn = |e: &&Value| e["kind"] == "health" && e["service"] == "shop" && e["detail"]["group"] == group;
-    events.as_array().unwrap().iter().filter(is_turn).cloned().collect()
+    proxy.events().await.iter().filter(is_turn).cloned().collect()
 }
 
 #[tokio::test]
@@ -96,7 +95,7 @@ async fn status_and_text_of_the_body_are_judged_as_configured() {
 #[tokio::test]
 async fn a_redirect_is_not_followed_and_says_where_it_leads() {
     let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
-    let login = "HTTP/1.1 302 Found\r\nlocation: https://login.test/\r\ncontent-length: 9\r\n\r\ngo\x1b[2Jaway";
+    let login = "HTTP/1.1 302 Found\r\nlocation: https://login.test/\r\ncontent-length: 10\r\n\r\ngo\x1b[2Jaway";
     green.health(Answer::Raw(login.as_bytes().to_vec()));
     let proxy = Proxy::blue_green(&blue, &green, "").await;
     proxy.health_is("shop", "green", "unhealthy").await;

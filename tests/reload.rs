@@ -25,8 +25,7 @@ async fn reload(proxy: &Proxy, config: &str) -> Value {
 
 /// All events of a kind so far.
 async fn events(proxy: &Proxy, kind: &str) -> Vec<Value> {
-    let all = proxy.get("/api/v1/events?since=0").await.expect(200).json()["events"].clone();
-    all.as_array().unwrap().iter().filter(|e| e["kind"] == kind).cloned().collect()
+    proxy.events().await.into_iter().filter(|e| e["kind"] == kind).collect()
 }
 
 /// Waits for the event of a kind by an actor.

@@ -14,7 +14,7 @@ async fn refuses(proxy: &Proxy) {
 }
 
 fn slowly(answer: Answer) -> Answer {
-    Answer::Later(Duration::from_millis(700), Box::new(answer))
+    Answer::Later(Duration::from_secs(2), Box::new(answer))
 }
 
 #[tokio::test]
@@ -39,6 +39,8 @@ async fn told_to_stop_it_lets_requests_finish_and_takes_no_new_ones() {
         eventually("all three have arrived", || async { blue.requests() == 4 }).await;
         proxy.signal(signal);
         refuses(&proxy).await;
+        let early = tokio::time::timeout(Duration::ZERO, slow.receive()).await;
+        assert!(early.is_err(), "new connections were refused only when all was over: {early:?}");
         assert!(idle.is_closed().await, "an idle connection is closed");
         assert_eq!(slow.response_to("GET").await.unwrap().expect(200).text(), "slow");
         assert!(slow.is_closed().await, "a connection that has had its answer is closed");

@@ -30,7 +30,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     crate::telemetry::logging::init(&loaded.spec.telemetry.log)?;
     control_runtime()?.block_on(async {
         let mut signals = Signals::install()?;
-        let mut serving = Serving::start(source, loaded).await?;
+        let mut serving = tokio::select! {
+            serving = Serving::start(source, loaded) => serving?,
+            // Nobody is served yet, so there is nothing to finish.
+            () = signals.stop() => return Ok(ExitCode::SUCCESS),
+        };
         serving.announce();
         loop {
             match signals.next(serving.failed()).await {
@@ -47,7 +51,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 async fn stop(serving: Serving, mut signals: Signals) -> anyhow::Result<ExitCode> {
     tokio::select! {
         () = serving.stop() => Ok(ExitCode::SUCCESS),
-        () = signals.stop_again() => {
+        () = signals.stop() => {
             tracing::warn!("told to stop twice: ending at once");
             // Not by returning: that would wait for the workers.
             std::process::exit(1)

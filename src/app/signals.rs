@@ -45,8 +45,8 @@ impl Signals {
         }
     }
 
-    /// Resolves when told to stop once more.
-    pub(super) async fn stop_again(&mut self) {
+    /// Resolves when told to stop (once more, where it was told before).
+    pub(super) async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -20,16 +20,7 @@ fn verified(path: &Path) -> Verified {
 }
 
 async fn ids(proxy: &Proxy) -> Vec<u64> {
-    let (mut ids, mut since) = (Vec::new(), 0);
-    loop {
-        let page = proxy.get(&format!("/api/v1/events?since={since}")).await.expect(200).json();
-        let events = page["events"].as_array().unwrap();
-        if events.is_empty() {
-            return ids;
-        }
-        ids.extend(events.iter().map(|e| e["id"].as_u64().unwrap()));
-        since = page["next"].as_u64().unwrap();
-    }
+    proxy.events().await.iter().map(|e| e["id"].as_u64().unwrap()).collect()
 }
 
 #[tokio::test]

@@ -107,17 +107,16 @@ async fn while_the_store_is_locked_a_switch_is_refused_and_a_rollback_works_and_
     proxy.restart().await;
     answers(&proxy, "blue").await;
     assert_eq!(proxy.service("shop").await["version"], rolled["version"]);
-    let events = proxy.get("/api/v1/events?since=0").await.expect(200).json()["events"].clone();
-    let rollbacks = events.as_array().unwrap().iter().filter(|e| e["kind"] == "rollback").count();
-    assert_eq!(rollbacks, 1, "{events}");
+    let events = proxy.events().await;
+    assert_eq!(events.iter().filter(|e| e["kind"] == "rollback").count(), 1, "{events:?}");
     proxy.switch("shop", "green").await;
 }
 
 #[tokio::test]
 async fn when_the_disk_is_full_a_switch_is_refused_with_nothing_changed_and_a_rollback_works() {
     let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
-    // No file may grow beyond 64 KiB (blocks of 512 bytes), which the store's log reaches soon.
-    let limits = "trap '' XFSZ; ulimit -f 128";
+    // No file may grow beyond 256 KiB (blocks of 512 bytes), which the store's log reaches soon.
+    let limits = "trap '' XFSZ; ulimit -f 512";
     let mut proxy = Proxy::start_behind(limits, &blue_green(&blue, &green, "")).await;
     let mut live = "blue";
     let mut refused = Value::Null;
@@ -131,7 +130,7 @@ async fn when_the_disk_is_full_a_switch_is_refused_with_nothing_changed_and_a_ro
         }
         live = next;
     }
-    assert_eq!(refused["code"], "store_unavailable", "a hundred switches went into 64 KiB");
+    assert_eq!(refused["code"], "store_unavailable", "a hundred switches went into 256 KiB");
     answers(&proxy, live).await;
     assert_eq!(proxy.service("shop").await["live"], live);
     let notes = notes(&proxy).await;

@@ -236,6 +236,20 @@ impl Proxy {
         self.get(&format!("/api/v1/services/{name}")).await.expect(200).json()
     }
 
+    /// The whole audit log so far.
+    pub async fn events(&self) -> Vec<Value> {
+        let (mut all, mut next) = (Vec::new(), Value::from(0));
+        loop {
+            let page = self.get(&format!("/api/v1/events?since={next}")).await.expect(200).json();
+            let events = page["events"].as_array().unwrap();
+            if events.is_empty() {
+                return all;
+            }
+            all.extend(events.iter().cloned());
+            next = page["next"].clone();
+        }
+    }
+
     /// Switches everything to `group`; panics unless that is done.
     pub async fn switch(&self, service: &str, group: &str) -> Value {
         let body = serde_json::json!({ "to": group });

@@ -293,7 +293,11 @@ impl Connection<'_> {
                 self.wire.stream.set_zero_linger()?;
                 return Err(std::io::ErrorKind::ConnectionReset.into());
             }
-            Answer::Hang => std::future::pending().await,
+            Answer::Hang => {
+                // Only the end of the connection is noticed.
+                while !self.wire.some().await?.is_empty() {}
+                return Ok(Then::Close);
+            }
             Answer::Garbage(bytes) => {
                 self.wire.stream.write_all(&bytes).await?;
                 return Ok(Then::Close);
