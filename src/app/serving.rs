@@ -92,6 +92,7 @@ impl Serving {
     /// Down again: no new requests, then no new commands, then the store.
     pub(super) async fn stop(self) {
         tracing::info!("stopping");
+        self.handle.close_ports().await;
         let workers = tokio::task::spawn_blocking(move || self.workers.stop(FINISH_WITHIN));
         if workers.await.is_err() {
             tracing::error!("stopping the workers failed");

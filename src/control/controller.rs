@@ -47,6 +47,8 @@ pub(super) enum Command {
     Apply(Box<Apply>),
     /// An event for the audit log.
     Note(NewEvent),
+    /// Let go of all listening sockets: the process is on its way down.
+    ClosePorts(oneshot::Sender<()>),
 }
 
 /// A configuration to put to work.
@@ -113,9 +115,18 @@ impl Controller {
             }
             Command::Apply(apply) => {
                 let Apply { loaded, registry, origin, reply } = *apply;
-                let _ = reply.send(self.apply(loaded, registry, &origin).await);
+                let stopping = self.shared.is_stopping();
+                let applied =
+                    if stopping { Err(Rejected::ShuttingDown) } else { self.apply(loaded, registry, &origin).await };
+                let _ = reply.send(applied);
             }
             Command::Note(event) => self.note_all(vec![event]).await,
+            Command::ClosePorts(done) => {
+                let registry = Arc::new(self.running.registry.without_ports());
+                self.running = Arc::new(Running { registry, ..(*self.running).clone() });
+                self.shared.running.store(Arc::clone(&self.running));
+                let _ = done.send(());
+            }
         }
     }
 

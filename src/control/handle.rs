@@ -273,6 +273,17 @@ impl Handle {
         let _ = over.wait_for(|over| *over).await;
     }
 
+    /// The process is on its way down: lets go of all listening sockets, so that a port is closed as soon as the
+    /// workers have stopped accepting at it, and takes no reload any more.
+    pub async fn close_ports(&self) {
+        self.shared.stopping();
+        let (done, closed) = oneshot::channel();
+        // A controller that is gone has let go of them already.
+        if let Ok(Ok(())) = timeout(QUEUED, self.commands.send(Command::ClosePorts(done))).await {
+            let _ = timeout(QUEUED, closed).await;
+        }
+    }
+
     /// The workers accept connections from now on: the last condition of readiness.
     pub fn accepting(&self) {
         self.shared.accepting();

@@ -102,6 +102,11 @@ impl Registry {
         changes
     }
 
+    /// The same with all listening sockets let go of.
+    pub(super) fn without_ports(&self) -> Self {
+        Self { ports: HashMap::new(), ..self.clone() }
+    }
+
     /// The port of a listener of the specification that this was made for.
     pub(super) fn port(&self, listener: &spec::Listener) -> &Port {
         self.ports.get(&port_key(listener)).expect("the registry was renewed with the specification of this listener")

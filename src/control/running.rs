@@ -95,6 +95,10 @@ impl Shared {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).stopping = true;
     }
 
+    pub(super) fn is_stopping(&self) -> bool {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).stopping
+    }
+
     /// How the last reload went.
     pub(super) fn reloaded(&self, error: Option<String>) {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).reload_error = error;
