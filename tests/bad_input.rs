@@ -17,20 +17,35 @@ services:
 routes: [ { match: { path: / }, service: shop } ]
 ";
 
-/// What is exchanged in the sound file, for what, and what is said about it; the place counts the three lines in front.
-const MISTAKES: [(&str, &str, &str); 12] = [
-    ("routes: [ {", "routes: [ {{", ":9:"),
-    ("services:", "services", ":5:"),
-    ("http://127.0.0.1:1", "http://${NOWHERE_SET}:1", "7:37: the environment variable NOWHERE_SET is not set"),
-    ("split:", "splitt:", ":8:5: the key `splitt` is not known here; did you mean `split`?"),
-    ("blue: 100, green: 0", "blue: 99.9, green: 0", ":8:12: "),
-    ("blue: 100, green: 0", "blue: a lot, green: 0", ":8:20: "),
-    ("blue: 100, green: 0", "blue: 100, gren: 0", ":8:23: "),
-    ("split: {", "split: [", ":8:"),
-    ("service: shop }", "service: shoe }", ":9:40: "),
-    ("bind:", "tls: { certificates: [{ cert: no.crt, key: no.key }] }, bind:", "no.crt\" cannot be read (No such file"),
-    ("bind:", "bind: \"127.0.0.1:80\", bind:", ":4:"),
-    ("http://127.0.0.1:2", "gopher://127.0.0.1:2", ":7:"),
+/// What is exchanged in the sound file, for what, and all that is said; places count the three lines put in front.
+const MISTAKES: [(&str, &str, &[&str]); 12] = [
+    ("routes: [ {", "routes: [ {{", &["9:11: this is not YAML (mismatched bracket"]),
+    ("services:", "services", &["5:1: this is not YAML ("]),
+    ("split: {", "split: [", &["8:12: this is not YAML (mismatched bracket"]),
+    (
+        "http://127.0.0.1:1",
+        "http://${NOWHERE_SET}:1",
+        &["7:35: the environment variable NOWHERE_SET is not set; set it"],
+    ),
+    ("split:", "splitt:", &["8:5: the key `splitt` is not known here; did you mean `split`?"]),
+    ("blue: 100, green: 0", "blue: 99.9, green: 0", &["8:12: the shares sum to 99.9; they must sum to 100"]),
+    ("blue: 100, green: 0", "blue: a lot, green: 0", &["8:20: `blue`: \"a lot\" is not a percentage from 0 to 100"]),
+    ("blue: 100, green: 0", "blue: 100, gren: 0", &["8:25: there is no group `gren`; did you mean `green`?"]),
+    ("service: shop }", "service: shoe }", &["9:42: there is no service `shoe`; did you mean `shop`?"]),
+    ("bind:", "bind: \"127.0.0.1:80\", bind:", &["4:43: the key `bind` is already in line 4; remove one of them"]),
+    (
+        "http://127.0.0.1:2",
+        "gopher://127.0.0.1:2",
+        &["7:81: \"gopher://127.0.0.1:2\" is not an upstream's URL; write it"],
+    ),
+    (
+        "bind:",
+        "tls: { certificates: [{ cert: no.crt, key: no.key }] }, bind:",
+        &[
+            "4:51: the file \"no.crt\" cannot be read (No such file",
+            "4:64: the file \"no.key\" cannot be read (No such file",
+        ],
+    ),
 ];
 
 fn said(output: &Output) -> String {
@@ -47,13 +62,15 @@ async fn pointsman(arguments: &[&str]) -> Output {
 #[test]
 fn every_mistake_in_a_file_is_named_with_its_place_and_is_exit_code_1() {
     assert!(proxy::check(SOUND).status.success(), "{}", said(&proxy::check(SOUND)));
-    for (right, wrong, place) in MISTAKES {
+    for (right, wrong, expected) in MISTAKES {
         assert!(SOUND.contains(right), "{right}");
         let check = proxy::check(&SOUND.replacen(right, wrong, 1));
         let said = said(&check);
-        assert_eq!(check.status.code(), Some(1), "{wrong}: {said}");
-        assert!(said.contains("pointsman.yaml:") && said.contains(place), "{wrong}, {place}: {said}");
-        assert_eq!(said.trim().lines().count(), 1, "one mistake, one line; {wrong}: {said}");
+        let lines: Vec<_> = said.trim().lines().collect();
+        assert_eq!((check.status.code(), lines.len()), (Some(1), expected.len()), "{wrong}: {said}");
+        for (line, message) in lines.iter().zip(expected) {
+            assert!(line.contains(&format!("pointsman.yaml:{message}")), "{wrong}, {message}: {said}");
+        }
     }
 }
 

@@ -41,6 +41,8 @@ async fn told_to_stop_it_lets_requests_finish_and_takes_no_new_ones() {
         refuses(&proxy).await;
         let early = tokio::time::timeout(Duration::ZERO, slow.receive()).await;
         assert!(early.is_err(), "new connections were refused only when all was over: {early:?}");
+        let ready = proxy.get("/readyz").await.expect(503).json();
+        assert_eq!(ready["notes"], serde_json::json!(["shutting down"]), "{ready}");
         assert!(idle.is_closed().await, "an idle connection is closed");
         assert_eq!(slow.response_to("GET").await.unwrap().expect(200).text(), "slow");
         assert!(slow.is_closed().await, "a connection that has had its answer is closed");
