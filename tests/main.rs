@@ -3,6 +3,7 @@
 // A test that cannot do its work has failed; there is nobody to hand an error to. Speed is no matter here.
 #![allow(clippy::unwrap_used, clippy::format_push_string, clippy::format_collect)]
 
+mod admin_api;
 mod architecture;
 mod bad_input;
 mod claims;

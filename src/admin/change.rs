@@ -30,7 +30,7 @@ fn acknowledged(receipt: command::Receipt) -> Acknowledged {
 #[utoipa::path(put, path = "/api/v1/services/{service}/split", operation_id = "set_split", tag = "traffic", request_body = SplitRequest,
     params(("service" = String, Path, description = "Its name"), ("If-Match" = Option<String>, Header, description = "The version seen: \"12\""),
            ("Idempotency-Key" = Option<String>, Header, description = "The same key answers with the first receipt")),
-    responses((status = 200, body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The receipt", body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn split(
     State(desk): State<Desk>,
     Segments(name): Segments<String>,
@@ -53,7 +53,7 @@ pub(super) async fn split(
 #[utoipa::path(post, path = "/api/v1/services/{service}/shift", tag = "traffic", request_body = ShiftRequest,
     params(("service" = String, Path, description = "Its name"), ("If-Match" = Option<String>, Header, description = "The version seen: \"12\""),
            ("Idempotency-Key" = Option<String>, Header, description = "The same key answers with the first receipt")),
-    responses((status = 200, body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The receipt", body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn shift(
     State(desk): State<Desk>,
     Segments(name): Segments<String>,
@@ -71,7 +71,7 @@ pub(super) async fn shift(
 #[utoipa::path(post, path = "/api/v1/services/{service}/switch", tag = "traffic", request_body = SwitchRequest,
     params(("service" = String, Path, description = "Its name"), ("If-Match" = Option<String>, Header, description = "The version seen: \"12\""),
            ("Idempotency-Key" = Option<String>, Header, description = "The same key answers with the first receipt")),
-    responses((status = 200, body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The receipt", body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn switch(
     State(desk): State<Desk>,
     Segments(name): Segments<String>,
@@ -86,7 +86,7 @@ pub(super) async fn switch(
 #[utoipa::path(post, path = "/api/v1/switch", operation_id = "switch_services", tag = "traffic", request_body = SwitchServicesRequest,
     params(("If-Match" = Option<String>, Header, description = "The version seen: \"12\""),
            ("Idempotency-Key" = Option<String>, Header, description = "The same key answers with the first receipt")),
-    responses((status = 200, body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The receipt", body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn switch_several(
     State(desk): State<Desk>,
     asked: Asked,
@@ -108,7 +108,7 @@ async fn switched(desk: &Desk, asked: Asked, body: SwitchServicesRequest) -> Ans
 #[utoipa::path(post, path = "/api/v1/services/{service}/rollback", tag = "traffic", request_body = RollbackRequest,
     params(("service" = String, Path, description = "Its name"), ("If-Match" = Option<String>, Header, description = "The version seen: \"12\""),
            ("Idempotency-Key" = Option<String>, Header, description = "The same key answers with the first receipt")),
-    responses((status = 200, body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The receipt", body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn rollback(
     State(desk): State<Desk>,
     Segments(name): Segments<String>,
@@ -123,7 +123,7 @@ pub(super) async fn rollback(
 #[utoipa::path(post, path = "/api/v1/rollback", operation_id = "rollback_services", tag = "traffic", request_body = RollbackServicesRequest,
     params(("If-Match" = Option<String>, Header, description = "The version seen: \"12\""),
            ("Idempotency-Key" = Option<String>, Header, description = "The same key answers with the first receipt")),
-    responses((status = 200, body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The receipt", body = Receipt), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn rollback_several(
     State(desk): State<Desk>,
     asked: Asked,

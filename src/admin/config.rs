@@ -30,7 +30,7 @@ pub(super) struct Show {
 /// The running configuration: in short as JSON, or all of it as a YAML file with the splits of now.
 #[utoipa::path(get, path = "/api/v1/config", operation_id = "get_config", tag = "config",
     params(("format" = Option<String>, Query, description = "json (the default) or yaml; or say it with Accept")),
-    responses((status = 200, content((Config = "application/json"), (String = "application/yaml"))),
+    responses((status = 200, description = "What is running", content((Config = "application/json"), (String = "application/yaml"))),
               (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(
     State(desk): State<Desk>,
@@ -60,7 +60,7 @@ fn format(query: &Show, headers: &HeaderMap) -> Format {
 
 /// Every difference between the file on disk and what is running.
 #[utoipa::path(get, path = "/api/v1/config/drift", operation_id = "get_drift", tag = "config",
-    responses((status = 200, body = DriftReport), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "Every difference", body = DriftReport), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn drift(State(desk): State<Desk>) -> Result<Json<DriftReport>, ApiError> {
     Ok(Json(desk.handle.drift().await?.into()))
 }
@@ -69,7 +69,7 @@ pub(super) async fn drift(State(desk): State<Desk>) -> Result<Json<DriftReport>,
 #[utoipa::path(post, path = "/api/v1/config/reload", tag = "config",
     params(("If-Match" = Option<String>, Header, description = "The version seen: \"12\""),
            ("Idempotency-Key" = Option<String>, Header, description = "The same key answers with the first outcome")),
-    responses((status = 200, body = Reload), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "What was done", body = Reload), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn reload(State(desk): State<Desk>, asked: Asked) -> Result<Json<Reload>, ApiError> {
     let origin = asked.origin(&desk, None, None).await?;
     Ok(Json(desk.handle.reload(origin).await?.into()))

@@ -43,7 +43,7 @@ pub(super) struct Wanted {
            ("service" = Option<String>, Query, description = "Only events of this service"),
            ("tail" = Option<usize>, Query, description = "The last so many events instead, up to 1000"),
            ("Last-Event-ID" = Option<u64>, Header, description = "For streams: the last event received")),
-    responses((status = 200, content((Events = "application/json"), (String = "text/event-stream"))),
+    responses((status = 200, description = "A page, or the stream", content((Events = "application/json"), (String = "text/event-stream"))),
               (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn events(
     State(desk): State<Desk>,

@@ -22,7 +22,7 @@ const DEFAULT_COOKIE: &str = "pointsman";
            ("header" = Option<Vec<String>>, Query, description = "NAME:VALUE, repeatable"),
            ("query" = Option<String>, Query, description = "The request's query, without the question mark"),
            ("client" = Option<String>, Query, description = "The client's IP address")),
-    responses((status = 200, body = Explanation), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "The group, and why", body = Explanation), (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn explain(
     State(desk): State<Desk>,
     Segments(service): Segments<String>,

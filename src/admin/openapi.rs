@@ -61,6 +61,12 @@ mod tests {
     fn every_path_is_described_and_every_reference_leads_somewhere() {
         let json = serde_json::to_value(Document::openapi()).unwrap();
         assert_eq!(json["paths"].as_object().unwrap().len(), 17);
+        for operation in json["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
+        {
+            for response in operation["responses"].as_object().unwrap().values() {
+                assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{operation}");
+            }
+        }
         let text = json.to_string();
         let references: Vec<_> = text.split("\"$ref\":\"#").skip(1).map(|r| r.split('"').next().unwrap()).collect();
         assert!(references.len() > 20, "{references:?}");

@@ -33,7 +33,7 @@ pub(super) async fn healthz() -> Json<serde_json::Value> {
 
 /// Whether traffic can be served: 200 or 503, and what is wrong.
 #[utoipa::path(get, path = "/readyz", tag = "process", security(()),
-    responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
+    responses((status = 200, description = "Ready", body = Readiness), (status = 503, description = "Not ready", body = Readiness)))]
 pub(super) async fn readyz(State(desk): State<Desk>) -> (StatusCode, Json<Readiness>) {
     let readiness = desk.handle.readiness();
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -2,19 +2,32 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::command::{Origin, Rejected};
-use super::controller::{Controller, PATIENCE};
+use super::controller::{Controller, PATIENCE, stored_key};
 use super::journal::Otherwise;
 use super::prober::targets;
 use super::registry::Registry;
 use super::running::Running;
 use super::source::Loaded;
 use super::view::ReloadReport;
-use super::{compile, difference, events, start};
+use super::{compile, difference, events, receipts, start};
 use crate::model::adoption::{Adoption, adopt};
-use crate::store::Batch;
+use crate::store::{Batch, KeptReceipt};
 
 impl Controller {
+    /// The report of an earlier reload with the same key.
+    pub(super) async fn recall(&mut self, origin: &Origin) -> Result<Option<ReloadReport>, Rejected> {
+        let Some(key) = &origin.idempotency_key else { return Ok(None) };
+        match self.journal.receipt(&stored_key(origin, key), PATIENCE).await {
+            Ok(None) => Ok(None),
+            Ok(Some(kept)) if kept.fingerprint == receipts::RELOAD => Ok(receipts::report_from_value(&kept.receipt)),
+            Ok(Some(_)) => Err(Rejected::IdempotencyKeyReused(key.clone())),
+            Err(why) => Err(Rejected::Store(why)),
+        }
+    }
+
     /// Puts `loaded` to work over `registry`, which was renewed with it.
     pub(super) async fn apply(
         &mut self,
@@ -35,6 +48,7 @@ impl Controller {
         }
         let version = adoption.desired.version;
         batch.events.extend(adoption.moves.iter().map(|m| events::moved_by_file(m, &origin.actor, version)));
+        batch.receipts.extend(kept(origin, &report));
         if !batch.is_empty() {
             self.write_reload(batch).await?;
         }
@@ -78,6 +92,13 @@ impl Controller {
             self.shared.running.store(Arc::clone(&self.running));
         }
     }
+}
+
+/// The answer to a repeated request, where it has a key to know it by.
+fn kept(origin: &Origin, report: &ReloadReport) -> Option<KeptReceipt> {
+    let key = stored_key(origin, origin.idempotency_key.as_ref()?);
+    let (fingerprint, receipt) = (receipts::RELOAD.to_owned(), receipts::report_to_value(report));
+    Some(KeptReceipt { key, fingerprint, receipt, at: Timestamp::now() })
 }
 
 fn report(old: &Running, loaded: &Loaded, registry: &Registry, adoption: &Adoption) -> ReloadReport {

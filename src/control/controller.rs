@@ -45,6 +45,8 @@ pub(super) enum Command {
     Change { request: Request, origin: Origin, arrived: Instant, reply: oneshot::Sender<Result<Receipt, Rejected>> },
     /// A configuration that was read, with its sockets bound and its certificates loaded.
     Apply(Box<Apply>),
+    /// The report of an earlier reload with the same key, where there is one.
+    Recall { origin: Origin, reply: oneshot::Sender<Result<Option<ReloadReport>, Rejected>> },
     /// An event for the audit log.
     Note(NewEvent),
     /// Let go of all listening sockets: the process is on its way down.
@@ -119,6 +121,9 @@ impl Controller {
                 let applied =
                     if stopping { Err(Rejected::ShuttingDown) } else { self.apply(loaded, registry, &origin).await };
                 let _ = reply.send(applied);
+            }
+            Command::Recall { origin, reply } => {
+                let _ = reply.send(self.recall(&origin).await);
             }
             Command::Note(event) => self.note_all(vec![event]).await,
             Command::ClosePorts(done) => {
@@ -286,7 +291,7 @@ fn patience(request: &Request) -> Duration {
 }
 
 /// Scoped to the caller: two callers may well choose the same key.
-fn stored_key(origin: &Origin, key: &str) -> String {
+pub(super) fn stored_key(origin: &Origin, key: &str) -> String {
     format!("{} {key}", origin.actor)
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::command::{Force, Receipt, ServiceReceipt, Stable, TrafficChange};
+use super::view::ReloadReport;
 use crate::model::change::Intent;
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::{Share, Split};
@@ -71,6 +72,9 @@ impl Request {
     }
 }
 
+/// The fingerprint of a reload: it has no parameters.
+pub(super) const RELOAD: &str = "reload";
+
 /// `{"blue":90,"green":10}`.
 pub(super) fn split_value(split: &Split) -> Value {
     Value::Object(split.iter().map(|(group, share)| (group.to_string(), share_value(share))).collect())
@@ -128,6 +132,26 @@ pub(super) fn from_value(value: &Value) -> Option<Receipt> {
     })
 }
 
+/// A reload's report as it is kept.
+pub(super) fn report_to_value(report: &ReloadReport) -> Value {
+    let ReloadReport { version, changed, changes, needs_restart } = report;
+    json!({ "version": version, "changed": changed, "changes": changes, "needs_restart": needs_restart })
+}
+
+/// A reload's report that was kept; none when it makes no sense (any more).
+pub(super) fn report_from_value(value: &Value) -> Option<ReloadReport> {
+    let texts = |key: &str| {
+        let texts = value.get(key)?.as_array()?.iter().map(|text| text.as_str().map(ToOwned::to_owned));
+        texts.collect::<Option<Vec<_>>>()
+    };
+    Some(ReloadReport {
+        version: value.get("version")?.as_u64()?,
+        changed: value.get("changed")?.as_bool()?,
+        changes: texts("changes")?,
+        needs_restart: texts("needs_restart")?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,5 +170,12 @@ mod tests {
         assert!(kept.contains(r#""after":{"blue":0,"green":100}"#), "{kept}");
         assert_eq!(from_value(&serde_json::from_str(&kept).unwrap()), Some(receipt));
         assert_eq!(from_value(&json!({"version": 1})), None);
+    }
+    #[test]
+    fn a_report_is_the_same_after_it_was_kept() {
+        let changes = vec!["services.shop: health changed".to_owned()];
+        let report = ReloadReport { version: 3, changed: true, changes, needs_restart: vec!["workers".to_owned()] };
+        assert_eq!(report_from_value(&report_to_value(&report)), Some(report));
+        assert_eq!(report_from_value(&json!({"version": 1})), None);
     }
 }

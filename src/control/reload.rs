@@ -82,6 +82,16 @@ impl Reloader {
     }
 
     async fn reload_for(&self, origin: &Origin, reply: Reply, files: Option<&mut Files>) {
+        match self.recall(origin).await {
+            Ok(None) => {}
+            answered => {
+                if let Err(rejected) = &answered {
+                    self.refused(origin, rejected).await;
+                }
+                let _ = reply.send(answered.map(Option::unwrap_or_default));
+                return;
+            }
+        }
         // Looked at before it is read: what changes after that has to be noticed.
         let contents = match &files {
             Some(files) => Some(files.now().await),
@@ -110,20 +120,38 @@ impl Reloader {
                 tracing::info!(changes = ?report.changes, needs_restart = ?report.needs_restart, "reloaded");
                 self.shared.reloaded(None);
             }
-            Err(Rejected::ShuttingDown) => {}
-            Err(rejected) => {
-                tracing::error!(error = %rejected, "the reload failed and has changed nothing");
-                self.shared.reloaded(Some(rejected.to_string()));
-                let errors = match rejected {
-                    Rejected::InvalidConfig(errors) => errors.clone(),
-                    other => vec![other.to_string()],
-                };
-                let note = Command::Note(events::reload_refused(&errors, origin));
-                // A controller that is gone keeps no log.
-                let _ = self.commands.send(note).await;
-            }
+            Err(rejected) => self.refused(origin, rejected).await,
         }
         result
+    }
+
+    /// What was answered to the same request before.
+    async fn recall(&self, origin: &Origin) -> Result<Option<ReloadReport>, Rejected> {
+        if origin.idempotency_key.is_none() {
+            return Ok(None);
+        }
+        let (reply, answer) = oneshot::channel();
+        let recall = Command::Recall { origin: origin.clone(), reply };
+        self.commands.send(recall).await.map_err(|_| Rejected::ShuttingDown)?;
+        answer.await.map_err(|_| Rejected::ShuttingDown)?
+    }
+
+    async fn refused(&self, origin: &Origin, rejected: &Rejected) {
+        if matches!(rejected, Rejected::ShuttingDown) {
+            return;
+        }
+        tracing::error!(error = %rejected, "the reload failed and has changed nothing");
+        // A caller's own mistake says nothing about the file.
+        if !matches!(rejected, Rejected::StaleVersion { .. } | Rejected::IdempotencyKeyReused(_)) {
+            self.shared.reloaded(Some(rejected.to_string()));
+        }
+        let errors = match rejected {
+            Rejected::InvalidConfig(errors) => errors.clone(),
+            other => vec![other.to_string()],
+        };
+        let note = Command::Note(events::reload_refused(&errors, origin));
+        // A controller that is gone keeps no log.
+        let _ = self.commands.send(note).await;
     }
 
     async fn attempt(&self, origin: &Origin) -> Result<ReloadReport, Rejected> {
