@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 
 use super::connection::Busy;
@@ -21,14 +23,29 @@ use super::exchange::Exchange;
 use super::pool::Lease;
 use crate::model::outcome::Outcome;
 
+/// Resolves when the upstream asks for the body (`Expect: 100-continue`), or has let us wait for long enough.
+type Gate = Pin<Box<dyn Future<Output = ()>>>;
+
+/// An upstream may never have heard of `Expect` (RFC 9110, section 10.1.1): then the body is sent after so long.
+const PATIENCE_WITH_EXPECT: Duration = Duration::from_secs(1);
+
 /// The client's body, which attempts share until one of them has begun to read it.
-#[derive(Debug)]
 pub(super) struct Upload {
     incoming: RefCell<Incoming>,
     begun: Cell<bool>,
     ended: Cell<bool>,
     failed: Cell<bool>,
     last: Cell<Instant>,
+    /// Whether it is the client that keeps the upstream waiting, and not the other way round.
+    awaited: Cell<bool>,
+    /// What has to happen before it is read.
+    gate: RefCell<Option<Gate>>,
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload").field("begun", &self.begun).field("ended", &self.ended).finish_non_exhaustive()
+    }
 }
 
 impl Upload {
@@ -39,7 +56,39 @@ impl Upload {
             ended: Cell::new(false),
             failed: Cell::new(false),
             last: Cell::new(Instant::now()),
+            awaited: Cell::new(false),
+            gate: RefCell::new(None),
         })
+    }
+
+    /// Whether the last that was heard of it is that the client has no more of it yet.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited.get()
+    }
+
+    /// Reads none of it, and so does not tell the client to send it, before the semaphore is closed.
+    pub(super) fn hold_back(&self) -> Arc<Semaphore> {
+        let asked = Arc::new(Semaphore::new(0));
+        let closed = Arc::clone(&asked);
+        *self.gate.borrow_mut() = Some(Box::pin(async move {
+            // Nobody adds permits: either it is closed, or time is over.
+            let _ = tokio::time::timeout(PATIENCE_WITH_EXPECT, closed.acquire()).await;
+        }));
+        asked
+    }
+
+    /// Lets it be read at once.
+    pub(super) fn let_go(&self) {
+        *self.gate.borrow_mut() = None;
+    }
+
+    fn poll_gate(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut gate = self.gate.borrow_mut();
+        if let Some(closed) = &mut *gate {
+            std::task::ready!(closed.as_mut().poll(cx));
+            *gate = None;
+        }
+        Poll::Ready(())
     }
 
     /// Whether an attempt has begun to read it: no other attempt can have it.
@@ -78,6 +127,7 @@ impl Body for OutgoingBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Self::Upload(upload) = self.get_mut() else { return Poll::Ready(None) };
+        std::task::ready!(upload.poll_gate(cx));
         upload.begun.set(true);
         let polled = Pin::new(&mut *upload.incoming.borrow_mut()).poll_frame(cx);
         match &polled {
@@ -86,6 +136,7 @@ impl Body for OutgoingBody {
             Poll::Ready(None) => upload.ended.set(true),
             Poll::Pending => {}
         }
+        upload.awaited.set(polled.is_pending());
         if upload.incoming.borrow().is_end_stream() {
             upload.ended.set(true);
         }

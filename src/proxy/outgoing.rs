@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use http::header::HOST;
+use http::header::{EXPECT, HOST};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, Uri, Version};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
@@ -78,17 +78,38 @@ impl Outgoing {
     }
 
     /// In the form of HTTP/1.1: origin-form target and `Host`. The header is moved out.
-    pub(super) fn http1(&mut self) -> Request<OutgoingBody> {
+    pub(super) fn http1(&mut self, upstream: &Upstream) -> Request<OutgoingBody> {
         let mut request = Request::new(self.body());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = Uri::from(self.path.clone());
         *request.headers_mut() = std::mem::take(&mut self.headers);
+        // A client of HTTP/1.0 need not name a host, but HTTP/1.1 demands one (RFC 9112, section 3.2).
+        request.headers_mut().entry(HOST).or_insert_with(|| upstream.authority.clone());
+        self.wait_to_be_asked(&mut request);
         request
+    }
+
+    /// Where the client wants to know first whether its body is welcome, the upstream is who knows.
+    fn wait_to_be_asked(&self, request: &mut Request<OutgoingBody>) {
+        let Some(upload) = &self.upload else { return };
+        if !request.headers().get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            return;
+        }
+        let asked = upload.hold_back();
+        hyper::ext::on_informational(request, move |told| {
+            if told.status() == StatusCode::CONTINUE {
+                asked.close();
+            }
+        });
     }
 
     /// In the form of HTTP/2: `:scheme` and `:authority` in place of `Host` (RFC 9113, section 8.3.1).
     /// The header is moved out.
     pub(super) fn http2(&mut self, upstream: &Upstream) -> Request<OutgoingBody> {
+        // Over HTTP/2 nothing is heard of a 100: the body goes as soon as the upstream takes it.
+        if let Some(upload) = &self.upload {
+            upload.let_go();
+        }
         let mut headers = std::mem::take(&mut self.headers);
         let host = headers.remove(HOST);
         let authority = host.as_ref().unwrap_or(&upstream.authority);

@@ -115,7 +115,7 @@ async fn on(
             // Only what may be repeated is copied: on a connection that may have died while idle.
             let spare = (freshness == Freshness::Reused && repeatable.idempotent && repeatable.body_held)
                 .then(|| outgoing.headers.clone());
-            let request = outgoing.http1();
+            let request = outgoing.http1(upstream);
             let sent = head(sender.try_send_request(request), timeouts, outgoing).await;
             let silent = received.load(Ordering::Relaxed) == before;
             let reached =
@@ -157,13 +157,15 @@ async fn head(
     }
 }
 
-/// The new deadline when the old one has passed: the client may still be sending.
+/// The new deadline when the old one has passed: the client may still be sending. Where nothing moves any more, it is
+/// the fault of whoever keeps the other waiting.
 fn later(timeouts: &Timeouts, outgoing: &Outgoing) -> Result<Instant, ProxyError> {
     let upload = outgoing.upload.as_ref().ok_or(ProxyError::ResponseTimedOut)?;
     let now = Instant::now();
     if !upload.has_ended() {
         let stalled = upload.last_byte() + timeouts.idle;
-        return if stalled > now { Ok(stalled) } else { Err(ProxyError::SlowRequest) };
+        let fault = if upload.is_awaited() { ProxyError::SlowRequest } else { ProxyError::ResponseTimedOut };
+        return if stalled > now { Ok(stalled) } else { Err(fault) };
     }
     let due = upload.last_byte() + timeouts.response;
     if due > now { Ok(due) } else { Err(ProxyError::ResponseTimedOut) }

@@ -19,13 +19,30 @@ pub(super) fn check(parts: &Parts) -> Result<(), ProxyError> {
     if hosts.next().is_some() {
         return Err(ProxyError::Malformed("more than one Host"));
     }
-    if host.is_some_and(|h| h.to_str().is_err()) {
-        return Err(ProxyError::Malformed("Host is not ASCII"));
+    if host.is_some_and(|h| !is_host(h.as_bytes())) {
+        return Err(ProxyError::Malformed("Host is not a host"));
     }
     if parts.version == Version::HTTP_11 && host.is_none() {
         return Err(ProxyError::Malformed("no Host"));
     }
     Ok(())
+}
+
+/// `host [ ":" port ]` (RFC 9110, section 7.2; RFC 3986, section 3.2.2); it may be empty. What others would read
+/// differently, such as `user@host` or a path, is no host.
+fn is_host(value: &[u8]) -> bool {
+    let name_end = value.iter().rposition(|&b| b == b']').map_or(0, |bracket| bracket + 1);
+    let (name, port) = match value[name_end..].iter().position(|&b| b == b':') {
+        Some(colon) => (&value[..name_end + colon], &value[name_end + colon + 1..]),
+        None => (value, &[][..]),
+    };
+    let literal = name.first() == Some(&b'[');
+    name.iter().enumerate().all(|(at, &b)| match b {
+        b'[' => at == 0,
+        b']' => literal && at + 1 == name.len(),
+        b':' => literal,
+        _ => b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&b),
+    }) && port.iter().all(u8::is_ascii_digit)
 }
 
 /// The host without its port; empty where there is none.
@@ -88,6 +105,19 @@ mod tests {
             ("/x", None, ""),
         ] {
             assert_eq!(host(&parts(uri, field)), expected, "{uri} {field:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_host_with_or_without_a_port_is_one() {
+        for good in ["a", "shop.example.com:8080", "[::1]:80", "[::1]", "127.0.0.1", "", "a:", "xn--bcher-kva.example"]
+        {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in
+            ["a b", "a/b", "user@a", "a:port", "a:1:2", "::1", "[::1", "::1]", "[::1]x", "a[b]", "a?b", "a#b", "\u{e4}"]
+        {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
         }
     }
 

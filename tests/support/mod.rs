@@ -7,18 +7,24 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod answer;
+pub mod by_hand;
 pub mod certs;
 pub mod client;
 pub mod eventually;
+pub mod h2;
 pub mod load;
 pub mod metrics;
 pub mod peers;
 pub mod ports;
 pub mod proxy;
+pub mod server;
+pub mod tls;
 pub mod upstream;
 pub mod wire;
 
 pub use answer::Answer;
+#[allow(unused_imports)]
+pub use by_hand::ByHand;
 pub use client::Client;
 pub use eventually::{eventually, eventually_within};
 #[allow(unused_imports)]
