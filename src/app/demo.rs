@@ -30,7 +30,8 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         let blue = application(&mut applications, AppOptions::new("blue", "2.4.0"), leaving.clone()).await?;
         let green = application(&mut applications, AppOptions::new("green", "2.5.0"), leaving.clone()).await?;
         let state = place.folder.join("state.db");
-        let setup = Setup { port: args.port, admin_port: args.admin_port, blue, green, state };
+        let program = program();
+        let setup = Setup { port: args.port, admin_port: args.admin_port, blue, green, program, state };
         let source = FileSource::new(&place.write(&setup::config(&setup))?);
         let loaded = source.read()?;
         crate::telemetry::logging::init(&loaded.spec.telemetry.log)?;
@@ -48,6 +49,14 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         while applications.join_next().await.is_some() {}
         stopped
     })
+}
+
+/// What to type to run this very program again: a short path where it lies below the current folder.
+fn program() -> String {
+    let path = std::env::current_exe().unwrap_or_else(|_| "pointsman".into());
+    let here = std::env::current_dir().unwrap_or_default();
+    let path = path.strip_prefix(&here).unwrap_or(&path);
+    shown(path)
 }
 
 /// Starts an application on a port of the system's choice.

@@ -26,6 +26,8 @@ pub struct Setup {
     pub blue: SocketAddr,
     /// The green application.
     pub green: SocketAddr,
+    /// What to type to run this program: `pointsman`, `target/release/pointsman`.
+    pub program: String,
     /// Where desired state is kept, in a directory that goes away with the demonstration.
     pub state: PathBuf,
 }
@@ -73,7 +75,7 @@ pub fn check_ports(port: u16, admin_port: u16) -> Result<(), PortTaken> {
 /// The proxy's configuration, as it would stand in a file.
 #[must_use]
 pub fn config(setup: &Setup) -> String {
-    let Setup { port, admin_port, blue, green, state } = setup;
+    let Setup { port, admin_port, blue, green, state, .. } = setup;
     // A JSON string is a YAML string, whatever characters the path has.
     let state = serde_json::Value::from(state.to_string_lossy());
     format!(
@@ -104,14 +106,14 @@ telemetry: {{ log: warn }}
 /// What to look at and what to type next.
 #[must_use]
 pub fn banner(setup: &Setup) -> String {
-    let Setup { port, admin_port, .. } = setup;
+    let Setup { port, admin_port, program, .. } = setup;
     let admin = if *admin_port == DEFAULT_ADMIN_PORT {
         String::new()
     } else {
         format!(" --admin http://127.0.0.1:{admin_port}")
     };
     let line = |command: &str, what: &str| format!("  {command:<58} {what}\n");
-    let verb = |verb: &str, rest: &str, what: &str| line(&format!("pointsman {verb}{admin}{rest}"), what);
+    let verb = |verb: &str, rest: &str, what: &str| line(&format!("{program} {verb}{admin}{rest}"), what);
     [
         format!("\nBlue and green run behind http://127.0.0.1:{port} — open it in a browser.\n"),
         "In another terminal:\n\n".to_owned(),
@@ -137,6 +139,7 @@ mod tests {
             admin_port,
             blue: ([127, 0, 0, 1], 41001).into(),
             green: ([127, 0, 0, 1], 41002).into(),
+            program: "pointsman".into(),
             state: "/tmp/a \"b\"/state.db".into(),
         }
     }
