@@ -20,6 +20,9 @@ use serving::Serving;
 use signals::{Signals, Wish};
 use source::FileSource;
 
+/// Niceness of the control plane's threads; workers have 0.
+const CONTROL_NICENESS: i32 = -10;
+
 /// `pointsman run`: serves until a signal ends it.
 ///
 /// # Errors
@@ -64,9 +67,17 @@ fn control_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
+        .on_thread_start(prefer)
         .enable_all()
         .build()
         .context("the runtime could not be started")
+}
+
+/// Asks the scheduler to prefer this thread to the workers, who may keep every core busy: an operator's command is
+/// rare, small and waited for. Needs root or CAP_SYS_NICE; without, the thread is treated as any other.
+fn prefer() {
+    // On Linux the priority is a thread's own (setpriority(2), "C library/kernel differences").
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), CONTROL_NICENESS);
 }
 
 /// Reads and checks the file; every mistake is in the error.
