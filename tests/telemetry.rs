@@ -76,6 +76,27 @@ async fn the_access_log_has_a_line_of_json_for_each_request_with_who_answered_an
 }
 
 #[tokio::test]
+async fn a_client_that_left_is_logged_as_499_and_an_upstream_that_is_tried_in_vain_with_its_attempts() {
+    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
+    let once = "health: { kind: http, path: /health, interval: 1h }\nretries: { attempts: 2, across_groups: false }";
+    let telemetry = "telemetry: { access_log: { to: \"@dir@/access.log\" } }\n";
+    let proxy = Proxy::start(&format!("{}{telemetry}", blue_green(&blue, &green, once))).await;
+    let log = proxy.dir().join("access.log");
+    blue.answer(Answer::Hang);
+    let mut client = proxy.client().await;
+    client.send(b"GET /left HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    eventually("the request has arrived", || async { blue.requests() == 1 }).await;
+    drop(client);
+    let left = written(&log, 1).await.remove(0);
+    assert_eq!((&left["path"], &left["status"], &left["group"]), (&json!("/left"), &json!(499), &json!("blue")));
+    blue.refuse();
+    proxy.client().await.get("/refused").await.expect(502);
+    let refused = written(&log, 2).await.remove(1);
+    let seen = (&refused["status"], &refused["error"], &refused["attempts"], &refused["upstream"]);
+    assert_eq!(seen, (&json!(502), &json!("connection_refused"), &json!(2), &json!(blue.url())), "{refused}");
+}
+
+#[tokio::test]
 async fn a_line_cannot_be_forged_by_what_a_client_sends() {
     let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
     let config = with_telemetry(&blue, &green, "access_log: { to: \"@dir@/access.log\" }");
