@@ -76,9 +76,9 @@ async fn the_access_log_has_a_line_of_json_for_each_request_with_who_answered_an
 }
 
 #[tokio::test]
-async fn a_client_that_left_is_logged_as_499_and_an_upstream_that_is_tried_in_vain_with_its_attempts() {
+async fn a_client_that_left_is_logged_as_499_and_a_retry_with_who_answered_in_the_end() {
     let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
-    let once = "health: { kind: http, path: /health, interval: 1h }\nretries: { attempts: 2, across_groups: false }";
+    let once = "health: { kind: http, path: /health, interval: 1h }\nretries: { attempts: 2, across_groups: true }";
     let telemetry = "telemetry: { access_log: { to: \"@dir@/access.log\" } }\n";
     let proxy = Proxy::start(&format!("{}{telemetry}", blue_green(&blue, &green, once))).await;
     let log = proxy.dir().join("access.log");
@@ -90,10 +90,12 @@ async fn a_client_that_left_is_logged_as_499_and_an_upstream_that_is_tried_in_va
     let left = written(&log, 1).await.remove(0);
     assert_eq!((&left["path"], &left["status"], &left["group"]), (&json!("/left"), &json!(499), &json!("blue")));
     blue.refuse();
-    proxy.client().await.get("/refused").await.expect(502);
-    let refused = written(&log, 2).await.remove(1);
-    let seen = (&refused["status"], &refused["error"], &refused["attempts"], &refused["upstream"]);
-    assert_eq!(seen, (&json!(502), &json!("connection_refused"), &json!(2), &json!(blue.url())), "{refused}");
+    proxy.client().await.get("/retried").await.expect(200);
+    let retried = written(&log, 2).await.remove(1);
+    let seen = (&retried["status"], &retried["group"], &retried["attempts"], &retried["upstream"]);
+    assert_eq!(seen, (&json!(200), &json!("green"), &json!(2), &json!(green.url())), "{retried}");
+    let scrape = Scrape::of(&proxy).await;
+    assert_eq!(scrape.value(r#"pointsman_retries_total{service="shop",group="blue"}"#), Some(1.0));
 }
 
 #[tokio::test]
