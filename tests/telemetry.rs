@@ -78,7 +78,8 @@ async fn the_access_log_has_a_line_of_json_for_each_request_with_who_answered_an
 #[tokio::test]
 async fn a_client_that_left_is_logged_as_499_and_a_retry_with_who_answered_in_the_end() {
     let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
-    let once = "health: { kind: http, path: /health, interval: 1h }\nretries: { attempts: 2, across_groups: true }";
+    // Only a group with a share may stand in for another.
+    let once = "health: { kind: http, path: /health, interval: 1h }\nsplit: { blue: 99.9999, green: 0.0001 }";
     let telemetry = "telemetry: { access_log: { to: \"@dir@/access.log\" } }\n";
     let proxy = Proxy::start(&format!("{}{telemetry}", blue_green(&blue, &green, once))).await;
     let log = proxy.dir().join("access.log");
