@@ -47,35 +47,47 @@ fn with_listener(config: &str, name: &str, port: u16) -> String {
     config.replacen("listeners: { ", &format!("listeners: {{ {name}: {{ bind: \"127.0.0.1:{port}\" }}, "), 1)
 }
 
-#[tokio::test]
-async fn the_file_is_read_again_however_an_editor_saves_it() {
-    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
-    let mut proxy = Proxy::blue_green(&blue, &green, "").await;
-    let mut client = proxy.client().await;
-    for way in ["renamed", "in-place", "moved-away", "missing-for-a-while"] {
-        let (path, header) = (proxy.config_path(), format!("x-{way}"));
-        match way {
-            "renamed" => proxy.rewrite(&exposed(&blue, &green, &header)),
-            _ => {
-                let old = fs::read_to_string(&path).unwrap();
-                let start = old.find("x-").unwrap();
-                let end = start + old[start..].find(' ').unwrap();
-                let new = format!("{}{header}{}", &old[..start], &old[end..]);
-                if way != "in-place" {
-                    fs::rename(&path, proxy.dir().join("pointsman.yaml~")).unwrap();
-                }
-                if way == "missing-for-a-while" {
-                    eventually("the file is seen to be missing", || async {
-                        let refused = events(&proxy, "reload.refused").await;
-                        refused.iter().any(|e| e["detail"]["errors"].to_string().contains("No such file"))
-                    })
-                    .await;
-                    client.get("/").await.expect(200);
-                }
-                fs::write(&path, new).unwrap();
-            }
+/// Ways in which editors and deployments save a file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Save {
+    Renamed,
+    InPlace,
+    OldOneMovedAway,
+    MissingForAWhile,
+}
+
+async fn save(proxy: &Proxy, text: &str, way: Save) {
+    let path = proxy.config_path();
+    match way {
+        Save::Renamed => {
+            fs::write(proxy.dir().join("4913"), text).unwrap();
+            return fs::rename(proxy.dir().join("4913"), path).unwrap();
         }
-        eventually(&format!("the file counts: {way}"), || async {
+        Save::InPlace => {}
+        Save::OldOneMovedAway => fs::rename(&path, proxy.dir().join("pointsman.yaml~")).unwrap(),
+        Save::MissingForAWhile => {
+            fs::remove_file(&path).unwrap();
+            eventually("the file is seen to be missing", || async {
+                let refused = events(proxy, "reload.refused").await;
+                refused.iter().any(|e| e["detail"]["errors"].to_string().contains("No such file"))
+            })
+            .await;
+            proxy.client().await.get("/").await.expect(200);
+        }
+    }
+    fs::write(&path, text).unwrap();
+}
+
+#[tokio::test]
+async fn the_file_is_read_again_however_it_is_saved() {
+    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
+    let mut proxy = Proxy::start(&exposed(&blue, &green, "x-at-first")).await;
+    let first = fs::read_to_string(proxy.config_path()).unwrap();
+    let mut client = proxy.client().await;
+    for way in [Save::Renamed, Save::InPlace, Save::OldOneMovedAway, Save::MissingForAWhile] {
+        let header = format!("x-{way:?}").to_lowercase();
+        save(&proxy, &first.replace("x-at-first", &header), way).await;
+        eventually(&format!("the file counts: {way:?}"), || async {
             proxy.client().await.get("/").await.expect(200).header(&header) == Some("blue")
         })
         .await;
@@ -96,9 +108,16 @@ async fn is_read_again_when(actor: &str, ask: impl AsyncFn(&Proxy)) {
     ask(&proxy).await;
     event_by(&proxy, "reload.refused", actor).await;
     drop(taken);
-    ask(&proxy).await;
-    let reloaded = event_by(&proxy, "reload", actor).await;
-    assert_eq!(reloaded["detail"]["changes"], json!(["listeners.second: added"]));
+    // Asked again and again: a process that is started from here meanwhile holds the port for another moment.
+    let reloaded = eventually("the file is put to work", || async {
+        ask(&proxy).await;
+        events(&proxy, "reload").await.pop()
+    })
+    .await;
+    assert_eq!(
+        (&reloaded["actor"], &reloaded["detail"]["changes"]),
+        (&json!(actor), &json!(["listeners.second: added"]))
+    );
     Client::connect(second.address()).await.get("/").await.expect(200);
 }
 
@@ -110,9 +129,7 @@ async fn a_hangup_signal_reads_the_file_again() {
 #[tokio::test]
 async fn the_command_line_reads_the_file_again() {
     is_read_again_when("local", async |proxy| {
-        let refused_before = !events(proxy, "reload.refused").await.iter().any(|e| e["actor"] == "local");
-        let reload = proxy.cli(&["reload"]).await;
-        assert_eq!(reload.status.success(), !refused_before, "{reload:?}");
+        proxy.cli(&["reload"]).await;
     })
     .await;
 }

@@ -53,6 +53,26 @@ async fn told_to_stop_it_lets_requests_finish_and_takes_no_new_ones() {
 }
 
 #[tokio::test]
+async fn while_the_last_requests_finish_a_rollback_is_still_answered() {
+    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
+    let mut proxy = Proxy::blue_green(&blue, &green, "").await;
+    proxy.switch("shop", "green").await;
+    green.answer(slowly(Answer::text("slow")));
+    let mut client = proxy.client().await;
+    client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    eventually("it has arrived", || async { green.requests() == 1 }).await;
+    proxy.signal(Signal::Term);
+    refuses(&proxy).await;
+    let receipt = proxy.post("/api/v1/services/shop/rollback", serde_json::json!({})).await.expect(200).json();
+    assert_eq!(receipt["changed"], true, "{receipt}");
+    assert_eq!(client.response_to("GET").await.unwrap().expect(200).text(), "slow");
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    green.answer(Answer::text("green"));
+    proxy.restart().await;
+    assert_eq!(proxy.client().await.get("/").await.expect(200).group(), Some("blue"));
+}
+
+#[tokio::test]
 async fn nothing_under_way_means_that_it_ends_at_once() {
     let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
     let mut proxy = Proxy::blue_green(&blue, &green, "").await;

@@ -76,6 +76,30 @@ async fn the_access_log_has_a_line_of_json_for_each_request_with_who_answered_an
 }
 
 #[tokio::test]
+async fn a_client_that_left_is_logged_as_499_and_a_retry_with_who_answered_in_the_end() {
+    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
+    // Only a group with a share may stand in for another.
+    let once = "health: { kind: http, path: /health, interval: 1h }\nsplit: { blue: 99.9999, green: 0.0001 }";
+    let telemetry = "telemetry: { access_log: { to: \"@dir@/access.log\" } }\n";
+    let proxy = Proxy::start(&format!("{}{telemetry}", blue_green(&blue, &green, once))).await;
+    let log = proxy.dir().join("access.log");
+    blue.answer(Answer::Hang);
+    let mut client = proxy.client().await;
+    client.send(b"GET /left HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    eventually("the request has arrived", || async { blue.requests() == 1 }).await;
+    drop(client);
+    let left = written(&log, 1).await.remove(0);
+    assert_eq!((&left["path"], &left["status"], &left["group"]), (&json!("/left"), &json!(499), &json!("blue")));
+    blue.refuse();
+    proxy.client().await.get("/retried").await.expect(200);
+    let retried = written(&log, 2).await.remove(1);
+    let seen = (&retried["status"], &retried["group"], &retried["attempts"], &retried["upstream"]);
+    assert_eq!(seen, (&json!(200), &json!("green"), &json!(2), &json!(green.url())), "{retried}");
+    let scrape = Scrape::of(&proxy).await;
+    assert_eq!(scrape.value(r#"pointsman_retries_total{service="shop",group="blue"}"#), Some(1.0));
+}
+
+#[tokio::test]
 async fn a_line_cannot_be_forged_by_what_a_client_sends() {
     let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
     let config = with_telemetry(&blue, &green, "access_log: { to: \"@dir@/access.log\" }");

@@ -79,7 +79,11 @@ async fn a_port_that_is_taken_refuses_the_whole_reload_and_leaves_nothing_half_b
     assert_eq!(proxy.client().await.get("/").await.expect(200).header("x-served-by"), None);
     assert!(events(&proxy, "reload").await.is_empty());
     drop(program);
-    proxy.post("/api/v1/config/reload", json!({})).await.expect(200);
+    eventually("the ports can be had", || async {
+        let answer = proxy.post("/api/v1/config/reload", json!({})).await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
+    })
+    .await;
     for port in [&free, &taken] {
         let answer = Client::connect(port.address()).await.get("/").await.expect(200);
         assert_eq!(answer.header("x-served-by"), Some("blue"));

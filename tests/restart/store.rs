@@ -83,6 +83,11 @@ async fn while_the_store_is_locked_a_switch_is_refused_and_a_rollback_works_and_
     let mut proxy = Proxy::blue_green(&blue, &green, "").await;
     proxy.switch("shop", "green").await;
     let before = proxy.service("shop").await;
+    // What is still to be written would be what the switch waits for.
+    eventually("both upstreams' first verdicts are written", || async {
+        proxy.events().await.iter().filter(|e| e["kind"] == "health").count() == 2
+    })
+    .await;
     let intruder = Connection::open(proxy.dir().join("state.db")).unwrap();
     intruder.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (status, refused) = try_switch(&proxy, "blue").await;
