@@ -82,7 +82,7 @@ impl Listener {
                 let socket = sockets.first().ok_or(io::ErrorKind::NotConnected).map_err(io::Error::from)?;
                 Socket::Tcp(TcpListener::from_std(socket.try_clone()?)?)
             }
-            Sockets::Unix(socket) => Socket::Unix(UnixListener::from_std(socket.try_clone()?)?),
+            Sockets::Unix(socket) => Socket::Unix(UnixListener::from_std(socket.listener()?)?),
         };
         Ok(Self { socket, bound })
     }

@@ -24,7 +24,7 @@ pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>) -> io::Resu
             let Some(socket) = sockets.get(worker.index) else { return Ok(()) };
             tcp(&worker, TcpListener::from_std(socket.try_clone()?)?, listener.id).await
         }
-        Sockets::Unix(socket) => unix(&worker, UnixListener::from_std(socket.try_clone()?)?, listener.id).await,
+        Sockets::Unix(socket) => unix(&worker, UnixListener::from_std(socket.listener()?)?, listener.id).await,
     }
 }
 

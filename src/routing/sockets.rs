@@ -6,8 +6,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -21,8 +22,42 @@ const BACKLOG: i32 = 4096;
 pub enum Sockets {
     /// One TCP socket for each worker, all on the same address.
     Tcp(Vec<TcpListener>),
-    /// One unix socket for all workers. Its file is removed when the last holder is gone.
-    Unix(UnixListener),
+    /// One unix socket for all workers.
+    Unix(UnixSocket),
+}
+
+/// A bound unix socket. Its file is removed with it, unless somebody else has put another one in its place.
+#[derive(Debug)]
+pub struct UnixSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    file: FileId,
+}
+
+/// Device and inode: which file it is, whatever its name.
+type FileId = (u64, u64);
+
+fn file_id(path: &Path) -> io::Result<FileId> {
+    std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+impl UnixSocket {
+    /// Another handle to the same socket, for whoever accepts.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn listener(&self) -> io::Result<UnixListener> {
+        self.listener.try_clone()
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        if file_id(&self.path).is_ok_and(|file| file == self.file) {
+            // One that cannot be removed is found to be dead by the next process that binds it.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Why a socket could not be bound, and what would help.
@@ -108,7 +143,7 @@ fn listening(address: SocketAddr, reuse: Reuse) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn unix(path: &Path) -> io::Result<UnixListener> {
+fn unix(path: &Path) -> io::Result<UnixSocket> {
     if path.exists() {
         // A file that nobody listens on is left over from a process that was killed.
         match std::os::unix::net::UnixStream::connect(path) {
@@ -118,5 +153,27 @@ fn unix(path: &Path) -> io::Result<UnixListener> {
     }
     let listener = UnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
-    Ok(listener)
+    Ok(UnixSocket { listener, path: path.to_owned(), file: file_id(path)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_a_unix_socket_goes_with_it_and_a_strangers_file_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.sock");
+        let bind = Bind::Unix(path.clone());
+        drop(Sockets::bind(&bind, 2).unwrap());
+        assert!(!path.exists());
+        let ours = Sockets::bind(&bind, 2).unwrap();
+        std::fs::rename(&path, folder.path().join("moved.sock")).unwrap();
+        let theirs = UnixListener::bind(&path).unwrap();
+        drop(ours);
+        assert!(path.exists());
+        assert!(Sockets::bind(&bind, 2).is_err(), "somebody listens there");
+        drop(theirs);
+        assert!(Sockets::bind(&bind, 2).is_ok(), "nobody does");
+    }
 }
