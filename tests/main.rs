@@ -5,7 +5,9 @@
 
 mod admin_api;
 mod architecture;
+mod auth;
 mod claims;
+mod cli;
 mod cohorts;
 mod config_files;
 mod dependencies;
