@@ -5,8 +5,10 @@
 
 mod admin_api;
 mod architecture;
+mod auth;
 mod bad_input;
 mod claims;
+mod cli;
 mod cohorts;
 mod config_files;
 mod demo;

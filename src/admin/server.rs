@@ -65,7 +65,7 @@ pub enum ServeError {
     Socket(#[from] io::Error),
     /// It would be open to everybody.
     #[error(
-        "the admin port {0} is reachable beyond loopback and asks for no credentials; add admin.tokens (make one with `pointsman token new`) or listen on 127.0.0.1 or a unix socket"
+        "the admin port {0} is reachable beyond loopback and asks for no credentials; add admin.tokens (make one with `pointsman token new`) or admin.tls.client_ca, or listen on 127.0.0.1 or a unix socket"
     )]
     NeedsCredentials(SocketAddr),
 }
@@ -130,13 +130,13 @@ pub async fn serve(
     Ok(())
 }
 
-/// Without tokens everybody who reaches the port may do everything: then nobody from elsewhere may reach it.
+/// Without tokens and certificates everybody who reaches the port may do everything: then nobody from elsewhere may
+/// reach it.
 fn refuse_strangers(admin: &Admin, address: Option<SocketAddr>) -> Result<(), ServeError> {
     let loopback = |ip: IpAddr| ip.to_canonical().is_loopback();
+    let asks = !admin.tokens.is_empty() || admin.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     match address {
-        Some(address) if admin.tokens.is_empty() && !loopback(address.ip()) => {
-            Err(ServeError::NeedsCredentials(address))
-        }
+        Some(address) if !asks && !loopback(address.ip()) => Err(ServeError::NeedsCredentials(address)),
         _ => Ok(()),
     }
 }

@@ -56,7 +56,11 @@ impl Serving {
             // An owner that is gone wants it stopped, too.
             let _ = stopped.await;
         };
-        let task = tokio::spawn(admin::serve(port, settings, handle.clone(), stopped));
+        let serving = admin::serve(port, settings, handle.clone(), stopped);
+        // Said at once: whoever waits for the port should not have to stop the process to learn why it is not there.
+        let task = tokio::spawn(async move {
+            serving.await.inspect_err(|error| tracing::error!(%error, "the admin port does not serve"))
+        });
         handle.first_health_round().await;
         let workers = proxy::start(&reader, spec.workers, sink.as_ref()).context("the workers could not be started")?;
         handle.accepting();

@@ -7,16 +7,18 @@ use serde_json::json;
 use super::start;
 use crate::support::{Answer, Client, Proxy, eventually};
 
-/// Samples by name and labels.
-async fn scrape(proxy: &Proxy) -> BTreeMap<String, f64> {
+/// Samples by name and labels, in thousandths: figures that are exact are compared exactly.
+async fn scrape(proxy: &Proxy) -> BTreeMap<String, i64> {
     let answer = proxy.get("/metrics").await.expect(200);
     assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     let text = answer.text();
     assert!(text.ends_with("# EOF\n"), "{text}");
     let samples = text.lines().filter(|line| !line.starts_with('#'));
-    samples
-        .map(|line| line.rsplit_once(' ').map(|(name, value)| (name.to_owned(), value.parse().unwrap())).unwrap())
-        .collect()
+    let sample = |line: &str| {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        (name.to_owned(), (value.parse::<f64>().unwrap() * 1000.0).round() as i64)
+    };
+    samples.map(sample).collect()
 }
 
 /// Names of the contract whose things exist in this version, each with its labels.
@@ -67,15 +69,15 @@ async fn requests_attempts_and_shares_are_counted_as_they_are() {
     let samples = scrape(&proxy).await;
     let url = blue.url();
     for (name, expected) in [
-        ("pointsman_requests_total{service=\"shop\",group=\"blue\",code=\"200\"}".to_owned(), 7.0),
-        ("pointsman_requests_total{service=\"shop\",group=\"blue\",code=\"503\"}".to_owned(), 1.0),
-        ("pointsman_request_duration_seconds_count{service=\"shop\",group=\"blue\"}".to_owned(), 8.0),
-        ("pointsman_split_share{service=\"shop\",group=\"blue\"}".to_owned(), 99.5),
-        ("pointsman_split_share{service=\"shop\",group=\"green\"}".to_owned(), 0.5),
-        (format!("pointsman_upstream_healthy{{service=\"shop\",group=\"green\",upstream=\"{}\"}}", green.url()), 0.0),
-        (format!("pointsman_upstream_healthy{{service=\"shop\",group=\"blue\",upstream=\"{url}\"}}"), 1.0),
-        ("pointsman_connections{listener=\"web\"}".to_owned(), 1.0),
-        ("pointsman_config_last_reload_successful".to_owned(), 1.0),
+        ("pointsman_requests_total{service=\"shop\",group=\"blue\",code=\"200\"}".to_owned(), 7000),
+        ("pointsman_requests_total{service=\"shop\",group=\"blue\",code=\"503\"}".to_owned(), 1000),
+        ("pointsman_request_duration_seconds_count{service=\"shop\",group=\"blue\"}".to_owned(), 8000),
+        ("pointsman_split_share{service=\"shop\",group=\"blue\"}".to_owned(), 99_500),
+        ("pointsman_split_share{service=\"shop\",group=\"green\"}".to_owned(), 500),
+        (format!("pointsman_upstream_healthy{{service=\"shop\",group=\"green\",upstream=\"{}\"}}", green.url()), 0),
+        (format!("pointsman_upstream_healthy{{service=\"shop\",group=\"blue\",upstream=\"{url}\"}}"), 1000),
+        ("pointsman_connections{listener=\"web\"}".to_owned(), 1000),
+        ("pointsman_config_last_reload_successful".to_owned(), 1000),
     ] {
         assert_eq!(samples.get(&name), Some(&expected), "{name} in {samples:#?}");
     }
@@ -83,10 +85,10 @@ async fn requests_attempts_and_shares_are_counted_as_they_are() {
         let label = format!("upstream=\"{url}\",outcome=\"{outcome}\"");
         samples.iter().find(|(key, _)| key.contains(&label)).map(|(_, value)| *value)
     };
-    assert_eq!((attempts("ok"), attempts("server_error")), (Some(7.0), Some(1.0)));
+    assert_eq!((attempts("ok"), attempts("server_error")), (Some(7000), Some(1000)));
     proxy.rewrite("nonsense");
     proxy.post("/api/v1/config/reload", json!({})).await.expect(422);
-    assert_eq!(scrape(&proxy).await["pointsman_config_last_reload_successful"], 0.0);
+    assert_eq!(scrape(&proxy).await["pointsman_config_last_reload_successful"], 0);
 }
 
 #[tokio::test]
@@ -111,14 +113,14 @@ async fn requests_in_flight_are_shown_while_they_last() {
     let (blue, _green, proxy) = start().await;
     blue.answer(Answer::Hang);
     let name = "pointsman_in_flight{service=\"shop\",group=\"blue\"}";
-    assert_eq!(scrape(&proxy).await[name], 0.0);
+    assert_eq!(scrape(&proxy).await[name], 0);
     let mut hanging: Vec<Client> = Vec::new();
     for _ in 0..3 {
         let mut client = proxy.client().await;
         client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         hanging.push(client);
     }
-    eventually("three are under way", || async { scrape(&proxy).await[name] >= 3.0 }).await;
+    eventually("three are under way", || async { scrape(&proxy).await[name] == 3000 }).await;
     drop(hanging);
-    eventually("none is", || async { scrape(&proxy).await[name] == 0.0 }).await;
+    eventually("none is", || async { scrape(&proxy).await[name] == 0 }).await;
 }

@@ -81,7 +81,7 @@ async fn a_body_beyond_the_limit_is_refused_without_being_read_whole() {
             .as_bytes(),
         )
         .await;
-    let _ = client.send(&body.as_bytes()[..(1 << 20) + 1]).await;
+    let _ = client.send(&body.as_bytes()[..=1 << 20]).await;
     problem(client.response_to("POST").await.unwrap(), 413, "body_too_large");
     assert_eq!(proxy.service("shop").await["live"], "blue");
 }

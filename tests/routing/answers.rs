@@ -42,12 +42,12 @@ async fn a_prefix_is_taken_off_at_the_border_of_a_segment() {
 
 #[tokio::test]
 async fn header_fields_are_removed_then_set_in_both_directions() {
-    let upstream = Upstream::scripted("blue", |head| match head.path() {
-        "/mirror" => Answer::Mirror,
-        _ => {
-            let fields = [("server", "app/1"), ("x-frame-options", "SAMEORIGIN"), ("x-frame-options", "ALLOWALL")];
-            Answer::With(fields.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec(), b"ok".to_vec())
+    let upstream = Upstream::scripted("blue", |head| {
+        if head.path() == "/mirror" {
+            return Answer::Mirror;
         }
+        let fields = [("server", "app/1"), ("x-frame-options", "SAMEORIGIN"), ("x-frame-options", "ALLOWALL")];
+        Answer::With(fields.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec(), b"ok".to_vec())
     });
     let routes = ["{ match: { path: / }, service: shop, headers: {
            request: { set: { x-env: prod, x-both: ours }, remove: [x-debug, x-both] },

@@ -36,7 +36,8 @@ impl Load {
             load.clients.spawn(async move {
                 while !stop.load(Ordering::Acquire) {
                     let (a, b) = tokio::join!(client.get("/"), client.get("/"));
-                    (a.expect(200), b.expect(200));
+                    a.expect(200);
+                    b.expect(200);
                     answered.fetch_add(2, Ordering::AcqRel);
                 }
             });
