@@ -4,7 +4,8 @@
 //! fields are added. `TE: trailers` stays; `Upgrade` stays for WebSockets only.
 
 use http::header::{
-    CONNECTION, COOKIE, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -36,6 +37,10 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if !headers.keys().any(suspect) {
         return;
     }
+    // Chunks count, whatever length is named beside them (RFC 9112, section 6.3): sent on alone, it would cut the body.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     let trailers = tokens(headers, &TE).any(|t| t.eq_ignore_ascii_case("trailers"));
     remove_named(headers);
     for name in [
@@ -66,7 +71,7 @@ fn remove_named(headers: &mut HeaderMap) {
     }
     let named: Vec<HeaderName> = tokens(headers, &CONNECTION).filter_map(|t| t.parse().ok()).collect();
     for name in named {
-        if name != HOST && name != http::header::CONTENT_LENGTH && name != http::header::CONTENT_TYPE {
+        if name != HOST && name != CONTENT_LENGTH && name != http::header::CONTENT_TYPE {
             headers.remove(name);
         }
     }
@@ -132,6 +137,16 @@ mod tests {
         ]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("host", "a"), ("te", "trailers"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn a_length_beside_chunks_goes_with_them() {
+        let mut headers = map(&[("content-length", "3"), ("transfer-encoding", "chunked"), ("accept", "*/*")]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("accept", "*/*")]));
+        let mut headers = map(&[("content-length", "3"), ("connection", "close")]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("content-length", "3")]));
     }
 
     #[test]
