@@ -11,7 +11,7 @@ mod upstreams;
 use crate::support::{Proxy, Upstream};
 
 /// A service with one group and one upstream that is probed once, by TCP; `extra` holds further keys of the service.
-fn config(url: &str, extra: &str) -> String {
+pub(crate) fn config(url: &str, extra: &str) -> String {
     format!(
         "listeners: {{ web: {{ bind: \"127.0.0.1:@web@\" }} }}
 services:
@@ -22,12 +22,12 @@ routes: [ {{ match: {{ path: / }}, service: shop }} ]
 }
 
 /// The proxy in front of one upstream.
-async fn in_front_of(upstream: &Upstream) -> Proxy {
+pub(crate) async fn in_front_of(upstream: &Upstream) -> Proxy {
     Proxy::start(&config(&format!("\"{}\"", upstream.url()), "")).await
 }
 
 /// As [`in_front_of`], for an upstream known by its URL.
-async fn in_front_of_url(url: &str) -> Proxy {
+pub(crate) async fn in_front_of_url(url: &str) -> Proxy {
     Proxy::start(&config(&format!("\"{url}\""), "")).await
 }
 
@@ -38,7 +38,7 @@ fn mirrored<'a>(seen: &'a serde_json::Value, name: &str) -> Vec<&'a str> {
 }
 
 /// Bytes without a pattern that a lost or doubled block would keep.
-fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -2,6 +2,8 @@
 //!
 //! Each attempt is recorded with its group; what may be repeated, and where, is decided in [`super::retry`].
 
+use std::sync::Arc;
+
 use http::Response;
 use hyper::body::Incoming;
 use smallvec::SmallVec;
@@ -66,6 +68,8 @@ pub(super) async fn forward(
         if again == Again::No || retries == exchange.claim.service().retries.attempts {
             return Err(failed.error);
         }
+        // Paid by the group whose failure it was, whoever takes the request over.
+        let payer = Arc::clone(&exchange.claim.group().live);
         if again == Again::FreshConnection {
             connection = send::Use::Fresh;
         } else {
@@ -73,10 +77,11 @@ pub(super) async fn forward(
             tried.upstreams.push(upstream);
             upstream = elsewhere(exchange, outgoing, place, &mut tried).ok_or(failed.error)?;
         }
-        if !exchange.claim.slot().retry_tokens.withdraw() {
+        let payer = payer.slot(exchange.worker.index);
+        if !payer.retry_tokens.withdraw() {
             return Err(failed.error);
         }
-        exchange.claim.slot().retries.add(1);
+        payer.retries.add(1);
     }
     Err(ProxyError::NoHealthyUpstream)
 }

@@ -4,7 +4,8 @@
 //! fields are added. `TE: trailers` stays; `Upgrade` stays for WebSockets only.
 
 use http::header::{
-    CONNECTION, COOKIE, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -38,6 +39,10 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, glance: Glance) {
     if !glance.has_hop_by_hop() {
         return;
     }
+    // Chunks count, whatever length is named beside them (RFC 9112, section 6.3): sent on alone, it would cut the body.
+    if glance.has(Field::TransferEncoding) {
+        headers.remove(CONTENT_LENGTH);
+    }
     let trailers = glance.has(Field::Te) && tokens(headers, &TE).any(|t| t.eq_ignore_ascii_case("trailers"));
     if glance.has(Field::Connection) {
         remove_named(headers);
@@ -63,7 +68,7 @@ fn remove_named(headers: &mut HeaderMap) {
     }
     let named: Vec<HeaderName> = tokens(headers, &CONNECTION).filter_map(|t| t.parse().ok()).collect();
     for name in named {
-        if name != HOST && name != http::header::CONTENT_LENGTH && name != http::header::CONTENT_TYPE {
+        if name != HOST && name != CONTENT_LENGTH && name != http::header::CONTENT_TYPE {
             headers.remove(name);
         }
     }
@@ -130,6 +135,16 @@ mod tests {
         let glance = Glance::at(&headers);
         remove_hop_by_hop(&mut headers, glance);
         assert_eq!(headers, map(&[("host", "a"), ("te", "trailers"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn a_length_beside_chunks_goes_with_them() {
+        let mut headers = map(&[("content-length", "3"), ("transfer-encoding", "chunked"), ("accept", "*/*")]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("accept", "*/*")]));
+        let mut headers = map(&[("content-length", "3"), ("connection", "close")]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("content-length", "3")]));
     }
 
     #[test]

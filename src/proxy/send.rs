@@ -191,19 +191,31 @@ fn recover(failure: NoHead, reached: Reached, spare: Option<HeaderMap>, outgoing
         return Failed::unsent(ProxyError::Refused);
     }
     let told = if error.is_parse() { ProxyError::ProtocolError } else { ProxyError::ConnectionTerminated };
-    Failed { error: told, reached: if repeated { reached } else { Reached::Upstream } }
+    Failed { error: told, reached: if repeated && !has_spoken(&error) { reached } else { Reached::Upstream } }
+}
+
+/// The cause of `error` in HTTP/2, where there is one.
+fn in_http2(error: &hyper::Error) -> Option<&h2::Error> {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(h2) = cause.downcast_ref() {
+            return Some(h2);
+        }
+        source = cause.source();
+    }
+    None
+}
+
+/// Over HTTP/2 the upstream itself ended the stream or the connection: it has seen the request.
+fn has_spoken(error: &hyper::Error) -> bool {
+    in_http2(error).is_some_and(|h2| !h2.is_io())
 }
 
 /// HTTP/2 says that the stream was not processed: REFUSED_STREAM, or a GOAWAY without an error whose last stream is
 /// an earlier one (RFC 9113, section 8.7).
 fn was_refused(error: &hyper::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-            let graceful = h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR);
-            return graceful || h2.reason() == Some(h2::Reason::REFUSED_STREAM);
-        }
-        source = cause.source();
-    }
-    false
+    in_http2(error).is_some_and(|h2| {
+        let graceful = h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR);
+        graceful || h2.reason() == Some(h2::Reason::REFUSED_STREAM)
+    })
 }

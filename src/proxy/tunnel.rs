@@ -16,6 +16,7 @@ use http::{HeaderValue, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::body::{Grpc, ResponseBody};
@@ -27,6 +28,8 @@ use super::{headers, respond};
 
 /// Bytes copied at a time in each direction.
 const BUFFER: usize = 16 << 10;
+/// When one side has closed, the other may be silent for so long before it is closed, too.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// The client's connection has this long to become a tunnel after the 101 was written.
 const HANDOVER: Duration = Duration::from_secs(30);
 
@@ -58,36 +61,54 @@ async fn join(mut exchange: Exchange, client: OnUpgrade, upstream: OnUpgrade) {
     let Ok(both) = tokio::time::timeout(HANDOVER, async { tokio::try_join!(client, upstream) }).await else { return };
     let Ok((client, upstream)) = both else { return };
     let idle = exchange.claim.service().timeouts.tunnel_idle;
-    let last = Rc::new(Cell::new(Instant::now()));
-    let mut client = Watched { io: TokioIo::new(client), last: Rc::clone(&last) };
+    let pulse = Rc::new(Pulse { last: Cell::new(Instant::now()), closing: Notify::new() });
+    let mut client = Watched { io: TokioIo::new(client), pulse: Rc::clone(&pulse) };
     let mut upstream = TokioIo::new(upstream);
     let copied = tokio::select! {
         // Whichever side failed: the other learns it when this ends and its connection is closed.
         copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => copied.ok(),
-        () = silent(&last, idle) => None,
+        () = pulse.silent(idle) => None,
     };
     if let (Some(record), Some((_, down))) = (&mut exchange.record, copied) {
         record.bytes = down;
     }
 }
 
-/// Resolves when nothing has passed for `idle`.
-async fn silent(last: &Cell<Instant>, idle: Duration) {
-    while last.get() + idle > Instant::now() {
-        tokio::time::sleep_until(last.get() + idle).await;
+/// Signs of life of a tunnel.
+struct Pulse {
+    /// When something passed in either direction.
+    last: Cell<Instant>,
+    /// Told when one of the sides has closed.
+    closing: Notify,
+}
+
+impl Pulse {
+    /// Resolves when nothing has passed for `idle`, or for [`FAREWELL`] once a side has closed: the other one may have
+    /// something left to say, but no longer anybody who waits for it.
+    async fn silent(&self, idle: Duration) {
+        tokio::select! {
+            () = self.silent_for(idle) => {}
+            () = self.closing.notified() => self.silent_for(idle.min(FAREWELL)).await,
+        }
+    }
+
+    async fn silent_for(&self, idle: Duration) {
+        while self.last.get() + idle > Instant::now() {
+            tokio::time::sleep_until(self.last.get() + idle).await;
+        }
     }
 }
 
-/// The client's side; notes when something passes in either direction.
+/// The client's side; notes what passes in either direction.
 struct Watched {
     io: TokioIo<Upgraded>,
-    last: Rc<Cell<Instant>>,
+    pulse: Rc<Pulse>,
 }
 
 impl Watched {
     fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
         if polled.is_ready() {
-            self.last.set(Instant::now());
+            self.pulse.last.set(Instant::now());
         }
         polled
     }
@@ -95,7 +116,11 @@ impl Watched {
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        if polled.is_ready() && buf.filled().len() == before {
+            self.pulse.closing.notify_one();
+        }
         self.note(polled)
     }
 }
@@ -111,6 +136,8 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The upstream has nothing more to say.
+        self.pulse.closing.notify_one();
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
