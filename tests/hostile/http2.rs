@@ -54,7 +54,7 @@ async fn frames_that_break_the_rules_close_their_connection_and_no_other() {
         assert!(closed.is_ok(), "still open after: {what}");
     }
     neighbour.get("/bystander").await.expect(200);
-    bystander.is_fine().await;
+    bystander.finds_it_well().await;
     assert!(blue.arrivals().iter().all(|a| a.head.path() == "/bystander"), "{:?}", blue.arrivals());
 }
 
@@ -87,7 +87,7 @@ async fn endless_headers_and_rapid_resets_are_stopped() {
         streams += 100;
         assert!(streams < 500_000, "{streams} resets were taken");
     }
-    bystander.is_fine().await;
+    bystander.finds_it_well().await;
     proxy.is_idle("shop", "blue").await;
 }
 
