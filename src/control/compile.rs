@@ -43,7 +43,7 @@ fn listener(listener: &spec::Listener, registry: &Registry) -> Listener {
     Listener {
         id: port.id,
         name: listener.name.clone(),
-        sockets: Arc::downgrade(&port.sockets),
+        sockets: port.sockets.as_ref().map(Arc::downgrade).unwrap_or_default(),
         tls: registry.port_tls(&listener.name),
         sends_to: listener.sends_to,
         allow: listener.allow.clone(),

@@ -41,7 +41,8 @@ type UpstreamKey = (ServiceName, GroupName, Endpoint);
 #[derive(Clone, Debug)]
 pub(super) struct Port {
     pub(super) id: u64,
-    pub(super) sockets: Arc<Sockets>,
+    /// None once the process is on its way down.
+    pub(super) sockets: Option<Arc<Sockets>>,
     pub(super) live: Arc<ListenerLive>,
 }
 
@@ -104,7 +105,9 @@ impl Registry {
 
     /// The same with all listening sockets let go of.
     pub(super) fn without_ports(&self) -> Self {
-        Self { ports: HashMap::new(), ..self.clone() }
+        let mut registry = self.clone();
+        registry.ports.values_mut().for_each(|port| port.sockets = None);
+        registry
     }
 
     /// The port of a listener of the specification that this was made for.
@@ -143,7 +146,7 @@ impl Registry {
             match Sockets::bind(&listener.bind, self.workers) {
                 Ok(sockets) => {
                     let (id, live) = (self.id(), Arc::new(ListenerLive::new(self.workers)));
-                    self.ports.insert(key, Port { id, sockets: Arc::new(sockets), live });
+                    self.ports.insert(key, Port { id, sockets: Some(Arc::new(sockets)), live });
                 }
                 Err(e) => errors.push(format!("listeners.{}: {e}{}", listener.name, old.holder(&listener.bind))),
             }
@@ -247,7 +250,8 @@ mod tests {
         let other = samples::spec(&["http://127.0.0.1:3", "http://127.0.0.1:2"]);
         let second = first.renewed(&other).unwrap();
         assert!(Arc::ptr_eq(&upstream(&first, 1, &spec), &upstream(&second, 1, &other)));
-        assert!(Arc::ptr_eq(&first.port(&spec.listeners[0]).sockets, &second.port(&other.listeners[0]).sockets));
+        let sockets = |registry: &Registry, of: &Spec| registry.port(&of.listeners[0]).sockets.clone().unwrap();
+        assert!(Arc::ptr_eq(&sockets(&first, &spec), &sockets(&second, &other)));
         let third = second.renewed(&spec).unwrap();
         let again = upstream(&third, 0, &spec);
         assert_eq!(again.health(), Health::Unknown);
