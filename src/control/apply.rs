@@ -20,7 +20,7 @@ impl Controller {
     /// The report of an earlier reload with the same key.
     pub(super) async fn recall(&mut self, origin: &Origin) -> Result<Option<ReloadReport>, Rejected> {
         let Some(key) = &origin.idempotency_key else { return Ok(None) };
-        match self.journal.receipt(&stored_key(origin, key), PATIENCE).await {
+        match self.journal.receipt(&self.running.desired, &stored_key(origin, key), PATIENCE).await {
             Ok(None) => Ok(None),
             Ok(Some(kept)) if kept.fingerprint == receipts::RELOAD => Ok(receipts::report_from_value(&kept.receipt)),
             Ok(Some(_)) => Err(Rejected::IdempotencyKeyReused(key.clone())),

@@ -151,7 +151,7 @@ impl Controller {
     /// the request that is repeated.
     async fn given_before(&mut self, request: &Request, origin: &Origin) -> Result<Option<Receipt>, Rejected> {
         let Some(key) = &origin.idempotency_key else { return Ok(None) };
-        match self.journal.receipt(&stored_key(origin, key), patience(request)).await {
+        match self.journal.receipt(&self.running.desired, &stored_key(origin, key), patience(request)).await {
             Ok(None) => Ok(None),
             Ok(Some(kept)) if kept.fingerprint == request.fingerprint() => Ok(receipts::from_value(&kept.receipt)),
             Ok(Some(_)) => Err(Rejected::IdempotencyKeyReused(key.clone())),

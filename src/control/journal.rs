@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::model::change::Desired;
 use crate::store::{Batch, Event, KeptReceipt, NewEvent, Store, StoreError};
@@ -97,8 +97,11 @@ impl Journal {
         patience: Duration,
         otherwise: Otherwise,
     ) -> Result<Vec<Event>, String> {
-        let written = match self.settle(in_force).await {
-            Ok(()) => self.commit(batch, patience, otherwise).await,
+        let now = Instant::now();
+        // What would be refused can wait for an earlier write to end; what is kept in any case should not.
+        let settled_by = if otherwise == Otherwise::Refuse { now + patience } else { now };
+        let written = match self.settle(in_force, settled_by).await {
+            Ok(()) => self.commit(batch, now + patience, patience, otherwise).await,
             Err(busy) => {
                 self.keep(batch, otherwise);
                 Err(busy)
@@ -138,30 +141,44 @@ impl Journal {
         let _ = self.write(in_force, batch, PATIENCE, Otherwise::Keep).await;
     }
 
-    /// What was answered to the request with this key.
-    pub(super) async fn receipt(&mut self, key: &str, patience: Duration) -> Result<Option<KeptReceipt>, String> {
+    /// What was answered to the request with this key. `in_force` is the state that counts.
+    pub(super) async fn receipt(
+        &mut self,
+        in_force: &Desired,
+        key: &str,
+        patience: Duration,
+    ) -> Result<Option<KeptReceipt>, String> {
+        let until = Instant::now() + patience;
+        // Only then it is known whether the receipts of an earlier write hold.
+        self.settle(in_force, until).await?;
         if let Some(kept) = self.unwritten.receipts.iter().rfind(|r| r.key == key) {
             return Ok(Some(kept.clone()));
         }
-        if self.late.is_some() {
-            return Err(busy());
+        if self.unwritten.forgotten.iter().any(|forgotten| forgotten == key) {
+            return Ok(None);
         }
         let (store, key) = (Arc::clone(&self.store), key.to_owned());
         let task = tokio::task::spawn_blocking(move || locked(&store).receipt(&key));
-        match timeout(patience, task).await {
+        match timeout_at(until, task).await {
             Ok(Ok(found)) => found.map_err(|e| e.to_string()),
             Ok(Err(panicked)) => Err(panicked.to_string()),
             Err(_) => Err(slow(patience)),
         }
     }
 
-    async fn commit(&mut self, batch: Batch, patience: Duration, otherwise: Otherwise) -> Result<Vec<Event>, String> {
+    async fn commit(
+        &mut self,
+        batch: Batch,
+        until: Instant,
+        patience: Duration,
+        otherwise: Otherwise,
+    ) -> Result<Vec<Event>, String> {
         let before = self.unwritten.events.len();
         let mut all = self.unwritten.clone();
         all.append(batch.clone());
         let store = Arc::clone(&self.store);
         let mut task: Commit = tokio::task::spawn_blocking(move || locked(&store).commit(&all));
-        let why = match timeout(patience, &mut task).await {
+        let why = match timeout_at(until, &mut task).await {
             Ok(Ok(Ok(mut events))) => {
                 self.durable(&events);
                 self.unwritten = Batch::default();
@@ -186,14 +203,14 @@ impl Journal {
         self.late = Some(Late { task, events, receipts, refused });
     }
 
-    /// Finds out what became of a write that outlived its deadline.
-    async fn settle(&mut self, in_force: &Desired) -> Result<(), String> {
+    /// Finds out what became of a write that outlived its deadline, and waits for its end until `until`.
+    async fn settle(&mut self, in_force: &Desired, until: Instant) -> Result<(), String> {
         let Some(mut late) = self.late.take() else { return Ok(()) };
-        if !late.task.is_finished() {
+        let Ok(ended) = timeout_at(until, &mut late.task).await else {
             self.late = Some(late);
             return Err(busy());
-        }
-        let Ok(Ok(events)) = (&mut late.task).await else { return Ok(()) };
+        };
+        let Ok(Ok(events)) = ended else { return Ok(()) };
         self.durable(&events);
         self.unwritten.events.drain(..late.events);
         self.unwritten.receipts.drain(..late.receipts);

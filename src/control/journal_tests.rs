@@ -105,7 +105,7 @@ async fn what_is_refused_leaves_no_trace_and_what_is_kept_is_written_later() {
     journal.write(&old, batch(&old, &new, "rollback"), PATIENCE, Otherwise::Keep).await.unwrap_err();
     assert_eq!(journal.numbered(&[event("x")])[0].id, 2);
     assert!(
-        journal.receipt("rollback", PATIENCE).await.unwrap().is_some(),
+        journal.receipt(&new, "rollback", PATIENCE).await.unwrap().is_some(),
         "a kept receipt is found before it is written"
     );
     assert_eq!(journal.trouble().borrow().as_deref(), Some("disk full"));
@@ -134,7 +134,7 @@ async fn a_refused_write_that_becomes_durable_late_is_taken_back() {
     assert_eq!(shop(&stored(&store).0).split, shop(&old).split);
     assert_eq!(stored(&store).1, ["switch", "store.corrected", "health"]);
     assert!(
-        journal.receipt("switch", PATIENCE).await.unwrap().is_none(),
+        journal.receipt(&old, "switch", PATIENCE).await.unwrap().is_none(),
         "the receipt of what was taken back does not hold"
     );
 }
@@ -150,6 +150,24 @@ async fn a_kept_write_that_becomes_durable_late_is_not_written_twice() {
     eventually("the late write is over", || journal.late.as_ref().is_none_or(|l| l.task.is_finished())).await;
     journal.note(&new, vec![event("health")]).await;
     assert_eq!(stored(&store), (new, vec!["rollback".to_owned(), "health".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_change_waits_for_an_earlier_write_that_is_slow_and_what_is_kept_does_not() {
+    let (mut journal, store, mood) = journal();
+    let old = started("blue 100 green 0");
+    let new = after(&old, &[switch("green")]);
+    mood.hang(true);
+    journal.note(&old, vec![event("health")]).await;
+    let asked = Instant::now();
+    journal.note(&old, vec![event("start")]).await;
+    assert!(asked.elapsed() < PATIENCE / 2, "an event held up the next command");
+    let change = batch(&old, &new, "switch");
+    // Polled in this order: the change waits before the store goes on.
+    let (written, ()) =
+        tokio::join!(journal.write(&old, change, 20 * PATIENCE, Otherwise::Refuse), async { mood.hang(false) });
+    written.unwrap();
+    assert_eq!(stored(&store).1, ["health", "start", "switch"]);
 }
 
 #[tokio::test]

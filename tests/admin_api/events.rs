@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{all_events, problem, start};
-use crate::support::{Client, Proxy, eventually_within};
+use crate::support::{Client, Proxy, eventually, eventually_within};
 
 /// A stream of events.
 struct Stream {
@@ -48,6 +48,14 @@ impl Stream {
     }
 }
 
+/// Waits until the first verdicts are in the log: from then on nothing is added by itself.
+async fn settled(proxy: &Proxy) {
+    eventually("both verdicts are in the log", || async {
+        all_events(proxy).await.iter().filter(|event| event["kind"] == "health").count() == 2
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn events_have_numbers_without_gaps_and_say_who_did_what_when_and_why() {
     let (_blue, _green, proxy) = start().await;
@@ -77,6 +85,7 @@ async fn events_have_numbers_without_gaps_and_say_who_did_what_when_and_why() {
 #[tokio::test]
 async fn a_page_begins_and_ends_where_it_was_asked_to() {
     let (_blue, _green, proxy) = start().await;
+    settled(&proxy).await;
     for to in ["green", "blue", "green", "blue", "green"] {
         proxy.switch("shop", to).await;
     }
@@ -115,6 +124,7 @@ async fn a_page_begins_and_ends_where_it_was_asked_to() {
 #[tokio::test]
 async fn the_log_goes_on_after_a_crash_where_it_stopped() {
     let (_blue, _green, mut proxy) = start().await;
+    settled(&proxy).await;
     proxy.switch("shop", "green").await;
     let before = all_events(&proxy).await;
     proxy.kill().await;
@@ -127,6 +137,7 @@ async fn the_log_goes_on_after_a_crash_where_it_stopped() {
 #[tokio::test]
 async fn a_stream_tells_what_happens_from_now_on() {
     let (_blue, _green, proxy) = start().await;
+    settled(&proxy).await;
     let mut stream = Stream::open(&proxy, "/api/v1/events", None).await;
     for to in ["green", "blue"] {
         let receipt = proxy.switch("shop", to).await;
@@ -174,6 +185,7 @@ async fn a_stream_of_one_service_leaves_out_the_rest() {
 #[tokio::test]
 async fn many_streams_at_once_see_the_same_and_go_away_with_their_clients() {
     let (_blue, _green, proxy) = start().await;
+    settled(&proxy).await;
     let mut streams = Vec::new();
     for _ in 0..20 {
         streams.push(Stream::open(&proxy, "/api/v1/events", None).await);

@@ -79,7 +79,8 @@ async fn explain_history_events_drift_config_export_and_reload_say_what_the_api_
     let history = said(&proxy, &["history", "shop"]).await;
     assert!(history.contains("split") && history.contains("blue 100 → blue 60, green 40"), "{history}");
     assert!(!history.contains("health"), "{history}");
-    let events = said(&proxy, &["events", "--limit", "1"]).await;
+    let id = json_of(&proxy, &["history"]).await["events"][0]["id"].as_u64().unwrap();
+    let events = said(&proxy, &["events", "--limit", "1", "--since", &(id - 1).to_string()]).await;
     assert!(events.lines().count() == 1 && events.contains("split shop by local"), "{events}");
     let drift = said(&proxy, &["drift"]).await;
     assert!(drift.contains("services.shop.split") && drift.contains("local"), "{drift}");
