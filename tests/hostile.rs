@@ -31,7 +31,7 @@ impl Bystander {
     }
 
     /// It was served to the end, on one connection; and something was there to be disturbed.
-    async fn finds_it_well(self) {
+    async fn was_served_throughout(self) {
         let before = self.served.load(Ordering::Acquire);
         crate::support::eventually("the bystander is served", || async {
             self.task.is_finished() || self.served.load(Ordering::Acquire) > before + 3

@@ -63,7 +63,7 @@ async fn a_body_of_doubtful_length_is_refused_and_reaches_nobody() {
         assert!(client.is_closed().await, "the connection is used on after {fields:?}");
         assert_eq!(arrived(&blue), [""; 0], "{fields:?}");
     }
-    bystander.finds_it_well().await;
+    bystander.was_served_throughout().await;
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn a_length_beside_chunks_never_decides_and_ends_the_connection() {
             assert_eq!(framing, [0, 1], "{:?}", arrival.head);
         }
     }
-    bystander.finds_it_well().await;
+    bystander.was_served_throughout().await;
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn lines_that_end_in_anything_but_crlf_are_refused_or_written_anew() {
         assert_eq!(statuses(&mut client, bytes.as_bytes()).await, [400], "{bytes:?}");
         assert_eq!(arrived(&blue).len(), before, "{bytes:?}");
     }
-    bystander.finds_it_well().await;
+    bystander.was_served_throughout().await;
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn a_chunked_body_that_is_none_is_cut_and_not_passed_on_as_whole() {
         assert!(got != [200], "{body:?} was passed on as a whole body");
     }
     assert!(blue.arrivals().iter().all(|a| a.head.path() == "/a" || a.head.path() == "/bystander"));
-    bystander.finds_it_well().await;
+    bystander.was_served_throughout().await;
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ async fn a_head_that_is_too_large_is_refused_with_431() {
     let names: Vec<_> = (0..90).map(|n| format!("x-{n}")).collect();
     let fields: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
     client.get_with("/", &fields).await.expect(200);
-    bystander.finds_it_well().await;
+    bystander.was_served_throughout().await;
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn garbage_is_answered_400_or_hung_up_on() {
         }
     }
     assert!(blue.arrivals().iter().all(|a| a.head.path() == "/bystander"), "{:?}", blue.arrivals());
-    bystander.finds_it_well().await;
+    bystander.was_served_throughout().await;
 }
 
 #[tokio::test]
@@ -77,11 +77,11 @@ async fn hundreds_of_slow_or_silent_clients_keep_nobody_waiting() {
         }
         slow.push(client);
     }
-    Bystander::start(&proxy).await.finds_it_well().await;
+    Bystander::start(&proxy).await.was_served_throughout().await;
     for client in &mut slow {
         client.send(b"x").await.unwrap();
     }
-    Bystander::start(&proxy).await.finds_it_well().await;
+    Bystander::start(&proxy).await.was_served_throughout().await;
     drop(slow);
     eventually("all of them are forgotten", || async {
         let metrics = proxy.get("/metrics").await.text();

@@ -36,7 +36,7 @@ async fn frames_that_break_the_rules_close_their_connection_and_no_other() {
         ("HEADERS on stream 0", frame(HEADERS, 4, 0, GET)),
         ("DATA on an idle stream", frame(0, 0, 1, b"x")),
         ("an even stream", frame(HEADERS, 5, 2, GET)),
-        ("a frame beyond the maximum size", frame(0, 0, 1, &[0; 20_000])),
+        ("a frame beyond the maximum size", frame(0, 0, 1, &vec![0; 20_000])),
         ("SETTINGS of a broken length", frame(SETTINGS, 0, 0, b"12345")),
         ("SETTINGS on a stream", frame(SETTINGS, 0, 1, b"")),
         ("an acknowledgement with a payload", frame(SETTINGS, 1, 0, b"123456")),
@@ -54,7 +54,7 @@ async fn frames_that_break_the_rules_close_their_connection_and_no_other() {
         assert!(closed.is_ok(), "still open after: {what}");
     }
     neighbour.get("/bystander").await.expect(200);
-    bystander.finds_it_well().await;
+    bystander.was_served_throughout().await;
     assert!(blue.arrivals().iter().all(|a| a.head.path() == "/bystander"), "{:?}", blue.arrivals());
 }
 
@@ -87,7 +87,7 @@ async fn endless_headers_and_rapid_resets_are_stopped() {
         streams += 100;
         assert!(streams < 500_000, "{streams} resets were taken");
     }
-    bystander.finds_it_well().await;
+    bystander.was_served_throughout().await;
     proxy.is_idle("shop", "blue").await;
 }
 
