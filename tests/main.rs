@@ -1,7 +1,7 @@
 //! The one integration binary: a module for each promise.
 
 // A test that cannot do its work has failed; there is nobody to hand an error to. Speed is no matter here.
-#![allow(clippy::unwrap_used, clippy::format_push_string, clippy::format_collect, clippy::large_stack_arrays)]
+#![allow(clippy::unwrap_used, clippy::format_push_string, clippy::format_collect)]
 
 mod admin_api;
 mod architecture;
