@@ -77,11 +77,13 @@ async fn results_in_a_row_turn_the_verdict_and_an_opposite_one_starts_the_count_
 async fn counts_go_on_over_reloads_that_do_not_change_the_check() {
     let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
     let sequence = Sequence::on(&blue, RESULTS);
-    let proxy = Proxy::blue_green(&blue, &green, HEALTH).await;
+    // Slow enough for several reloads in the midst of it, however busy the machine is.
+    let health = HEALTH.replace("interval: 40ms", "interval: 200ms");
+    let proxy = Proxy::blue_green(&blue, &green, &health).await;
     let mut reloads = 0;
     while !sequence.is_over() {
         reloads += 1;
-        let extra = format!("{HEALTH}\nexpose: {{ response_header: x-group-{reloads} }}");
+        let extra = format!("{health}\nexpose: {{ response_header: x-group-{reloads} }}");
         proxy.rewrite(&crate::support::proxy::blue_green(&blue, &green, &extra));
         proxy.post("/api/v1/config/reload", json!({})).await.expect(200);
     }
