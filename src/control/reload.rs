@@ -18,7 +18,7 @@ use super::registry::Registry;
 use super::running::Shared;
 use super::source::{Loaded, Source};
 use super::view::ReloadReport;
-use super::watch::Files;
+use super::watch::{Files, Watched};
 use crate::config::spec::{Spec, Tls};
 
 /// How long reading files and binding sockets may take.
@@ -65,18 +65,23 @@ impl Reloader {
                 () = changed => self.reload_for_file().await,
             }
             if let Some(files) = &mut files {
-                files.set(self.files()).await;
+                // What is watched from now on was read a moment ago.
+                while files.set(self.files()).await == Watched::New {
+                    self.catch_up().await;
+                }
             }
         }
     }
 
-    /// The file may have changed after it was read for the start and before it was watched.
+    /// The file and the certificates may have changed after they were read and before they were watched.
     async fn catch_up(&self) {
-        let source = Arc::clone(&self.source);
-        let read = timeout(PATIENCE, tokio::task::spawn_blocking(move || source.load())).await;
-        let running = self.shared.running.load_full();
-        let same = |loaded: &Loaded| *loaded.text == *running.text;
-        if !matches!(read, Ok(Ok(Ok(loaded))) if same(&loaded)) {
+        let (source, running) = (Arc::clone(&self.source), self.shared.running.load_full());
+        let same = move || {
+            prepared(&*source, &running.registry).is_ok_and(|(loaded, registry)| {
+                *loaded.text == *running.text && registry.exchanged_certificates(&running.registry).is_empty()
+            })
+        };
+        if !matches!(timeout(PATIENCE, tokio::task::spawn_blocking(same)).await, Ok(Ok(true))) {
             self.reload_for_file().await;
         }
     }

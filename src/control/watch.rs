@@ -20,6 +20,13 @@ const POLL: Duration = Duration::from_secs(2);
 /// What files contain: equal contents, equal values.
 pub(super) type Contents = BTreeMap<PathBuf, Digest>;
 
+/// Whether there are files among those to be watched that were not watched before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watched {
+    Known,
+    New,
+}
+
 /// Watches files by their folders.
 pub(super) struct Files {
     watcher: Option<RecommendedWatcher>,
@@ -51,11 +58,13 @@ impl Files {
     }
 
     /// Watches these files instead. What those that are new contain now counts as seen.
-    pub(super) async fn set(&mut self, files: Vec<PathBuf>) {
+    pub(super) async fn set(&mut self, files: Vec<PathBuf>) -> Watched {
         self.watch_folders(files.iter().flat_map(|f| folders(f)).collect());
-        let new = files.iter().filter(|f| !self.seen.contains_key(*f)).cloned().collect();
+        let new: Vec<_> = files.iter().filter(|f| !self.seen.contains_key(*f)).cloned().collect();
+        let watched = if new.is_empty() { Watched::Known } else { Watched::New };
         self.seen.extend(contents(new).await);
         self.seen.retain(|file, _| files.contains(file));
+        watched
     }
 
     fn watch_folders(&mut self, folders: BTreeSet<PathBuf>) {

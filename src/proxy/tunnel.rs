@@ -29,7 +29,7 @@ use super::{headers, respond};
 /// Bytes copied at a time in each direction.
 const BUFFER: usize = 16 << 10;
 /// When one side has closed, the other may be silent for so long before it is closed, too.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_secs(10);
 /// The client's connection has this long to become a tunnel after the 101 was written.
 const HANDOVER: Duration = Duration::from_secs(30);
 

@@ -87,11 +87,11 @@ async fn tunnels_are_counted_apart_from_requests() {
 #[tokio::test]
 async fn a_silent_tunnel_is_closed_and_one_that_talks_is_not() {
     let (blue, green) = (upgrading("blue"), upgrading("green"));
-    let proxy = Proxy::blue_green(&blue, &green, "timeouts: { tunnel_idle: 500ms }").await;
+    let proxy = Proxy::blue_green(&blue, &green, "timeouts: { tunnel_idle: 2s }").await;
     let (mut silent, mut talking) = (tunnel(&proxy).await, tunnel(&proxy).await);
     let closed = async { silent.is_closed().await };
     let talk = async {
-        for n in 0..15 {
+        for n in 0..40 {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             echoes(&mut talking, format!("{n}").as_bytes()).await;
         }
