@@ -10,13 +10,14 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+static MADE: std::sync::Once = std::sync::Once::new();
+
 /// The example files; panics where there are none.
 fn examples() -> Vec<PathBuf> {
     let entries = fs::read_dir(root().join("config")).unwrap().map(|entry| entry.unwrap().path());
     let examples: Vec<_> = entries.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")).collect();
     assert!(examples.len() >= 4, "config/ holds too few examples: {examples:?}");
     // Examples name the certificates for development, which are made, not kept; once, for all tests that want them.
-    static MADE: std::sync::Once = std::sync::Once::new();
     MADE.call_once(|| {
         if !root().join("certs/dev.crt").exists() {
             assert!(Command::new(root().join("certs/make")).output().unwrap().status.success());
