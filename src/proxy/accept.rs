@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::client::Peer;
 use super::connection;
+use super::wire::Socket;
 use super::worker::Worker;
 use crate::routing::sockets::Sockets;
 use crate::routing::table::Listener;
@@ -50,7 +51,7 @@ async fn tcp(worker: &Rc<Worker>, socket: TcpListener, listener: u64) -> io::Res
             Ok((stream, peer)) => {
                 // Failing to set it costs latency, not correctness.
                 let _ = stream.set_nodelay(true);
-                connection::spawn(worker, listener, Some(peer.ip()), stream);
+                connection::spawn(worker, listener, Some(peer.ip()), Socket::Tcp(stream));
             }
             Err(error) => pause(&error).await,
         }
@@ -60,7 +61,7 @@ async fn tcp(worker: &Rc<Worker>, socket: TcpListener, listener: u64) -> io::Res
 async fn unix(worker: &Rc<Worker>, socket: UnixListener, listener: u64) -> io::Result<()> {
     loop {
         match socket.accept().await {
-            Ok((stream, _)) => connection::spawn(worker, listener, None, stream),
+            Ok((stream, _)) => connection::spawn(worker, listener, None, Socket::Unix(stream)),
             Err(error) => pause(&error).await,
         }
     }

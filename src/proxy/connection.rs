@@ -5,33 +5,42 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::Request;
+use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
+use super::body::{Grpc, ResponseBody};
 use super::client::Peer;
+use super::error::ProxyError;
+use super::glance::Glance;
+use super::http1::head;
+use super::http1::io::Io;
+use super::http1::serve::{self, End};
 use super::preface::{self, Spoken};
+use super::request::{self, Asks, Reply};
+use super::source::Source;
+use super::wire::{Socket, Wire};
 use super::worker::{LocalExecutor, Worker};
-use super::{accept, request};
+use super::{accept, respond};
 use crate::routing::claim::Slot;
 use crate::routing::table::Listener;
 
 /// A new connection has this long for its TLS handshake, and as long again for its first bytes.
 const FIRST_WORD: Duration = Duration::from_secs(30);
-/// Largest request head.
-const MAX_HEAD: usize = 64 << 10;
 /// Requests at a time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 
@@ -60,7 +69,16 @@ pub(super) struct Progress {
     /// The worker's second in which the last request ended.
     idle_since: Cell<u64>,
     order: Cell<Order>,
+    rests: Cell<Rest>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// Whether an idle connection keeps what only requests need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Awake,
+    Suggested,
+    Resting,
 }
 
 impl Progress {
@@ -69,6 +87,7 @@ impl Progress {
             requests: Cell::new(0),
             idle_since: Cell::new(now),
             order: Cell::new(Order::Serve),
+            rests: Cell::new(Rest::Awake),
             waker: RefCell::new(None),
         }
     }
@@ -78,13 +97,43 @@ impl Progress {
         if self.requests.get() > 0 { 0 } else { now.saturating_sub(self.idle_since.get()) }
     }
 
+    /// What the connection is to do.
+    pub(super) fn order(&self) -> Order {
+        self.order.get()
+    }
+
     /// Tells the connection what to do, unless it was told more already.
     pub(super) fn tell(&self, order: Order) {
         if self.order.get() == Order::Serve || order == Order::Close {
             self.order.set(order);
-            if let Some(waker) = &*self.waker.borrow() {
-                waker.wake_by_ref();
-            }
+            self.wake();
+        }
+    }
+
+    /// Lets an idle connection give back what it does not need.
+    pub(super) fn suggest_rest(&self) {
+        if self.rests.get() == Rest::Awake {
+            self.rests.set(Rest::Suggested);
+            self.wake();
+        }
+    }
+
+    /// Whether that was suggested.
+    pub(super) fn may_rest(&self) -> bool {
+        self.rests.get() == Rest::Suggested
+    }
+
+    /// The task to wake with orders: a task's waker stays the same for its life, so once is enough.
+    fn listen(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if waker.is_none() {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
         }
     }
 }
@@ -94,9 +143,10 @@ impl Progress {
 pub(super) struct Busy(Rc<Client>);
 
 impl Busy {
-    fn new(client: &Rc<Client>) -> Self {
-        let requests = &client.progress.requests;
-        requests.set(requests.get() + 1);
+    pub(super) fn new(client: &Rc<Client>) -> Self {
+        let progress = &client.progress;
+        progress.requests.set(progress.requests.get() + 1);
+        progress.rests.set(Rest::Awake);
         Self(Rc::clone(client))
     }
 }
@@ -110,10 +160,7 @@ impl Drop for Busy {
 }
 
 /// Serves a new connection in a task of its own.
-pub(super) fn spawn<I>(worker: &Rc<Worker>, listener: u64, peer: Option<IpAddr>, io: I)
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub(super) fn spawn(worker: &Rc<Worker>, listener: u64, peer: Option<IpAddr>, socket: Socket) {
     // The listener as it is now: certificates may have been exchanged since the last connection.
     let Some(listener) = worker.snapshots.load().listener(listener).cloned() else { return };
     let peer = accept::peer(peer, &listener);
@@ -121,11 +168,21 @@ where
     let client = Rc::new(Client { worker: Rc::clone(worker), listener, peer, progress });
     tokio::task::spawn_local(async move {
         let _open = Open::new(&client);
-        match client.listener.tls.clone() {
-            Some(config) => secure(&client, TlsAcceptor::from(config), io).await,
-            None => plain(&client, io).await,
-        }
+        let mut serving = pin!(serve(&client, socket));
+        poll_fn(|cx| {
+            client.progress.listen(cx);
+            if client.progress.order() == Order::Close { Poll::Ready(()) } else { serving.as_mut().poll(cx) }
+        })
+        .await;
     });
+}
+
+/// Each stage is boxed: what a handshake or a request needs, an idle connection does not keep.
+async fn serve(client: &Rc<Client>, socket: Socket) {
+    match client.listener.tls.clone() {
+        Some(config) => Box::pin(secure(client, TlsAcceptor::from(config), socket)).await,
+        None => plain(client, Wire::Plain(socket)).await,
+    }
 }
 
 /// A connection counts as open, and is known to its worker, while this lives.
@@ -153,42 +210,47 @@ impl Drop for Open {
     }
 }
 
-async fn secure<I>(client: &Rc<Client>, acceptor: TlsAcceptor, io: I)
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn secure(client: &Rc<Client>, acceptor: TlsAcceptor, socket: Socket) {
     // A client that fails the handshake, or never ends it, is its own problem.
-    let Ok(Ok(stream)) = tokio::time::timeout(FIRST_WORD, acceptor.accept(io)).await else { return };
-    match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => serve_http2(client, stream).await,
-        _ => plain(client, stream).await,
-    }
+    let Ok(Ok(stream)) = tokio::time::timeout(FIRST_WORD, acceptor.accept(socket)).await else { return };
+    let speaks_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let wire = Wire::Tls(Box::new(stream.into()));
+    if speaks_http2 { serve_http2(client, wire).await } else { plain(client, wire).await }
 }
 
-async fn plain<I>(client: &Rc<Client>, io: I)
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let Ok(Ok(Some((spoken, io)))) = tokio::time::timeout(FIRST_WORD, preface::read(io)).await else { return };
+async fn plain(client: &Rc<Client>, wire: Wire) {
+    let Ok(Ok(Some((spoken, io)))) = tokio::time::timeout(FIRST_WORD, preface::read(wire)).await else { return };
     match spoken {
-        Spoken::Http1 => serve_http1(client, io).await,
+        Spoken::Http1 => {
+            let (first, wire) = io.into_parts();
+            serve_http1(client, Io::new(wire, first)).await;
+        }
         Spoken::Http2 => serve_http2(client, io).await,
     }
 }
 
-async fn serve_http1<I>(client: &Rc<Client>, io: I)
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let served = Rc::clone(client);
-    // One buffer instead of a gather write: measured faster for small answers.
-    let connection = http1::Builder::new()
-        .writev(false)
-        .header_read_timeout(None)
-        .max_header_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(io), service_fn(move |request| one(Rc::clone(&served), request)))
-        .with_upgrades();
-    Serve { connection: Box::pin(connection), client: Rc::clone(client), finishing: Finishing::No }.await;
+/// Serves requests for as long as they come, and waits with nothing but the wire in between.
+async fn serve_http1(client: &Rc<Client>, mut io: Io) {
+    loop {
+        // Boxed: an idle connection keeps none of it.
+        let End::Idle(wire) = Box::pin(serve::until_idle(client, io)).await else { return };
+        client.progress.rests.set(Rest::Resting);
+        if !is_woken(client, &wire).await {
+            return;
+        }
+        client.progress.rests.set(Rest::Awake);
+        io = Io::new(wire, BytesMut::new());
+    }
+}
+
+/// Waits for a resting connection's next request; not when the connection has to end.
+async fn is_woken(client: &Client, wire: &Wire) -> bool {
+    let mut readable = pin!(wire.readable());
+    poll_fn(|cx| match client.progress.order() {
+        Order::Serve => readable.as_mut().poll(cx).map(|readable| readable.is_ok()),
+        Order::Finish | Order::Close => Poll::Ready(false),
+    })
+    .await
 }
 
 async fn serve_http2<I>(client: &Rc<Client>, io: I)
@@ -199,89 +261,46 @@ where
     let connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD as u32)
+        .max_header_list_size(head::LARGEST as u32)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20))
         .serve_connection(TokioIo::new(io), service_fn(move |request| one(Rc::clone(&served), request)));
-    Serve { connection: Box::pin(connection), client: Rc::clone(client), finishing: Finishing::No }.await;
+    drive_http2(client, connection).await;
 }
 
-async fn one(
-    client: Rc<Client>,
-    request: Request<Incoming>,
-) -> Result<http::Response<super::body::ResponseBody>, Infallible> {
+async fn one(client: Rc<Client>, request: Request<Incoming>) -> Result<http::Response<ResponseBody>, Infallible> {
     let busy = Busy::new(&client);
-    let mut response = request::serve(client, request).await;
+    let (parts, body) = request.into_parts();
+    let glance = Glance::at(&parts.headers);
+    let body = if body.is_end_stream() { Source::Empty } else { Source::Http2(body) };
+    let mut response = match request::serve(&client, Asks { parts, glance, body, inbound: None }).await {
+        Reply::Answer(response) => response,
+        // Nobody asks for one over HTTP/2.
+        Reply::Tunnel(..) => respond::error(ProxyError::UnexpectedUpgrade, Grpc::No),
+    };
     response.body_mut().keep_busy(busy);
     Ok(response)
 }
 
-/// Both kinds of connection can be asked to finish.
-trait Finish: Future<Output = hyper::Result<()>> {
-    fn finish(self: Pin<&mut Self>);
-}
-
-impl<I, S> Finish for http1::UpgradeableConnection<I, S>
+/// Drives a connection until it ends or has to; asks it to finish when it should.
+async fn drive_http2<I, S>(client: &Client, connection: http2::Connection<I, S, LocalExecutor>)
 where
-    http1::UpgradeableConnection<I, S>: Future<Output = hyper::Result<()>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     S: hyper::service::HttpService<Incoming>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     S::ResBody: 'static,
     <S::ResBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
-impl<I, S> Finish for http2::Connection<I, S, LocalExecutor>
-where
-    http2::Connection<I, S, LocalExecutor>: Future<Output = hyper::Result<()>>,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    S: hyper::service::HttpService<Incoming>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    S::ResBody: 'static,
-    <S::ResBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     LocalExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, S::ResBody>,
 {
-    fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Finishing {
-    No,
-    Yes,
-}
-
-/// Drives a connection and obeys orders.
-struct Serve<C> {
-    connection: Pin<Box<C>>,
-    client: Rc<Client>,
-    finishing: Finishing,
-}
-
-impl<C: Finish> Future for Serve<C> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let client = Rc::clone(&self.client);
-        let progress = &client.progress;
-        if progress.waker.borrow().is_none() {
-            // A task's waker stays the same for its life, so once is enough.
-            *progress.waker.borrow_mut() = Some(cx.waker().clone());
-        }
-        match progress.order.get() {
-            Order::Finish if self.finishing == Finishing::No => {
-                self.finishing = Finishing::Yes;
-                self.connection.as_mut().finish();
-            }
-            Order::Serve | Order::Finish => {}
-            Order::Close => return Poll::Ready(()),
+    let mut connection = pin!(connection);
+    let mut told = false;
+    poll_fn(|cx| {
+        if client.progress.order() == Order::Finish && !told {
+            told = true;
+            connection.as_mut().graceful_shutdown();
         }
         // What went wrong on a client's connection was logged with its request, or concerns nobody.
-        self.connection.as_mut().poll(cx).map(|_| ())
-    }
+        connection.as_mut().poll(cx).map(|_| ())
+    })
+    .await;
 }

@@ -5,6 +5,8 @@
 
 use http::StatusCode;
 
+use super::http1::decoder::Broken;
+use super::http1::head::Refusal;
 use crate::model::outcome::Outcome;
 
 /// Why the proxy itself answers.
@@ -12,6 +14,14 @@ use crate::model::outcome::Outcome;
 pub(super) enum ProxyError {
     #[error("malformed request: {0}")]
     Malformed(&'static str),
+    #[error("malformed request: its request line is too long")]
+    LongTarget,
+    #[error("malformed request: its header is too large")]
+    LargeHeader,
+    #[error("neither HTTP/1.1 nor HTTP/1.0")]
+    UnknownVersion,
+    #[error("the request's head did not arrive in time")]
+    SlowHead,
     #[error("not allowed from this address")]
     NotAllowed,
     #[error("no_route: no route matches this host and path")]
@@ -20,6 +30,8 @@ pub(super) enum ProxyError {
     SlowRequest,
     #[error("the request's body broke off")]
     RequestAborted,
+    #[error("the request's body is larger than it may be")]
+    BodyTooLarge,
     #[error("no healthy upstream")]
     NoHealthyUpstream,
     #[error("no group to validate: the service has no candidate, or it is not healthy")]
@@ -48,6 +60,19 @@ pub(super) enum ProxyError {
     UnexpectedUpgrade,
 }
 
+/// Why a body broke off. The receiver's connection is closed, or its stream reset, so that it notices.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("the body broke off")]
+    Http1(#[source] Broken),
+    #[error("the body broke off")]
+    Http2(#[source] hyper::Error),
+    #[error("the body stalled")]
+    Stalled,
+    #[error("the body is larger than it may be")]
+    TooLarge,
+}
+
 /// What the client is told.
 pub(super) struct Told {
     pub(super) status: StatusCode,
@@ -57,16 +82,32 @@ pub(super) struct Told {
     pub(super) grpc_status: u8,
 }
 
+impl From<Refusal> for ProxyError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Malformed(what) => Self::Malformed(what),
+            Refusal::LongTarget => Self::LongTarget,
+            Refusal::LargeHeader => Self::LargeHeader,
+            Refusal::Version => Self::UnknownVersion,
+        }
+    }
+}
+
 impl ProxyError {
     /// What the client is told.
     pub(super) fn told(self) -> Told {
         use StatusCode as S;
         let (status, token, grpc_status) = match self {
             Self::Malformed(_) => (S::BAD_REQUEST, "http_request_error", 13),
+            Self::LongTarget => (S::URI_TOO_LONG, "http_request_error", 13),
+            Self::LargeHeader => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "http_request_error", 13),
+            Self::UnknownVersion => (S::HTTP_VERSION_NOT_SUPPORTED, "http_request_error", 13),
+
             Self::NotAllowed => (S::FORBIDDEN, "http_request_denied", 7),
             Self::NoRoute => (S::NOT_FOUND, "destination_not_found", 12),
-            Self::SlowRequest => (S::REQUEST_TIMEOUT, "http_request_error", 4),
+            Self::SlowHead | Self::SlowRequest => (S::REQUEST_TIMEOUT, "http_request_error", 4),
             Self::RequestAborted => (S::BAD_REQUEST, "http_request_error", 1),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "http_request_error", 8),
             Self::NoHealthyUpstream | Self::NoCandidate => (S::SERVICE_UNAVAILABLE, "destination_unavailable", 14),
             Self::ConnectionRefused => (S::BAD_GATEWAY, "connection_refused", 14),
             Self::Unreachable => (S::BAD_GATEWAY, "destination_ip_unroutable", 14),
@@ -95,10 +136,15 @@ impl ProxyError {
             Self::ConnectionTerminated | Self::ProtocolError | Self::UnexpectedUpgrade => Outcome::Broken,
             Self::Refused => Outcome::Unprocessed,
             Self::Malformed(_)
+            | Self::LongTarget
+            | Self::LargeHeader
+            | Self::UnknownVersion
+            | Self::SlowHead
             | Self::NotAllowed
             | Self::NoRoute
             | Self::SlowRequest
             | Self::RequestAborted
+            | Self::BodyTooLarge
             | Self::NoHealthyUpstream
             | Self::NoCandidate => Outcome::ClientGone,
         }

@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use http::Response;
-use hyper::body::Incoming;
+use http::response;
 use smallvec::SmallVec;
 
 use super::affinity::Place;
@@ -13,15 +12,19 @@ use super::balance;
 use super::choose;
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::glance::Glance;
 use super::outgoing::Outgoing;
 use super::pool::Lease;
 use super::retry::{self, Again, Reached};
 use super::send;
+use super::source::Source;
 
 /// An upstream's answer.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) response: Response<Incoming>,
+    pub(super) head: response::Parts,
+    pub(super) glance: Glance,
+    pub(super) body: Source,
     pub(super) lease: Lease,
 }
 

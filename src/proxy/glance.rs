@@ -3,7 +3,7 @@
 //! Looking up each of a dozen names in the map costs a hash and a probe each, for fields that most messages lack; one
 //! pass that compares names costs a third of that.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 /// The fields of interest that a header has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,14 @@ const HOP_BY_HOP: u16 = (1 << 7) - 1;
 impl Glance {
     /// Looks at the names of `headers`.
     pub(super) fn at(headers: &HeaderMap) -> Self {
-        let fields = headers.keys().map(|name| match name.as_str() {
+        let mut glance = Self::default();
+        headers.keys().for_each(|name| glance.note(name));
+        glance
+    }
+
+    /// Notes that there is a field with this name.
+    pub(super) fn note(&mut self, name: &HeaderName) {
+        self.0 |= match name.as_str() {
             "connection" => Field::Connection as u16,
             "keep-alive" => Field::KeepAlive as u16,
             "proxy-connection" => Field::ProxyConnection as u16,
@@ -43,8 +50,7 @@ impl Glance {
             "forwarded" => Field::Forwarded as u16,
             "content-type" => Field::ContentType as u16,
             _ => 0,
-        });
-        Self(fields.fold(0, |all, field| all | field))
+        };
     }
 
     pub(super) fn has(self, field: Field) -> bool {

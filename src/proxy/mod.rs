@@ -6,6 +6,7 @@
 
 mod accept;
 mod affinity;
+mod alarm;
 mod balance;
 mod body;
 mod choose;
@@ -17,6 +18,7 @@ mod exchange;
 mod forward;
 mod glance;
 mod headers;
+mod http1;
 mod outgoing;
 mod pool;
 mod preface;
@@ -24,8 +26,11 @@ pub mod request;
 mod respond;
 mod retry;
 mod send;
+mod source;
 mod target;
 mod tunnel;
+mod upload;
+mod wire;
 mod worker;
 
 pub use worker::{Workers, start};

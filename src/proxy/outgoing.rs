@@ -2,21 +2,23 @@
 
 use std::rc::Rc;
 
-use http::header::{EXPECT, HOST};
+use http::header::HOST;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
-use hyper::body::{Body, Incoming};
-use hyper::upgrade::OnUpgrade;
+use http::{HeaderMap, Method, Request, Uri, Version};
 
-use super::body::{OutgoingBody, Upload};
 use super::connect::Speaks;
 use super::connection::Client;
 use super::error::ProxyError;
-use super::glance::{Field, Glance};
+use super::glance::Field;
 use super::headers;
+use super::http1::inbound::Inbound;
+use super::http1::outbound::Sent;
+use super::request::Asks;
 use super::retry::{self, Repeatable};
+use super::source::Source;
 use super::target;
+use super::upload::{OutgoingBody, Upload};
 use crate::routing::table::{Route, Upstream};
 
 /// A request as it goes to an upstream, kept for a repeated attempt.
@@ -28,21 +30,22 @@ pub(super) struct Outgoing {
     /// None where there is no body.
     pub(super) upload: Option<Rc<Upload>>,
     pub(super) speaks: Speaks,
+    /// The client's connection, where it may be told something ahead of the answer.
+    inbound: Option<Rc<Inbound>>,
+    /// The client waits to be asked for the body.
+    expects: bool,
 }
 
 impl Outgoing {
-    /// Takes over the client's request, as the route wants it. The client's side of an upgrade comes along where the
-    /// request asks for a WebSocket.
-    pub(super) fn new(
-        client: &Client,
-        parts: &mut Parts,
-        body: Incoming,
-        glance: Glance,
-        route: &Route,
-    ) -> Result<(Self, Option<OnUpgrade>), ProxyError> {
-        let websocket =
-            parts.version == Version::HTTP_11 && glance.has(Field::Upgrade) && headers::wants_websocket(&parts.headers);
-        let upgrade = if websocket { parts.extensions.remove::<OnUpgrade>() } else { None };
+    /// Takes over the client's request, as the route wants it.
+    pub(super) fn new(client: &Client, asks: &mut Asks<'_>, route: &Route, limit: u64) -> Result<Self, ProxyError> {
+        let Asks { parts, glance, body, inbound } = asks;
+        let glance = *glance;
+        let body = std::mem::replace(body, Source::Empty);
+        let websocket = glance.has(Field::Upgrade)
+            && asks_for_websocket(parts)
+            && inbound.is_some()
+            && matches!(body, Source::Empty);
         let host = target::host_to_send(parts);
         let path = target::path(&parts.uri, route.strip_prefix.as_deref())?;
         let mut fields = std::mem::take(&mut parts.headers);
@@ -53,17 +56,22 @@ impl Outgoing {
         if let Some(host) = host {
             fields.insert(HOST, host);
         }
-        // Room for the forwarding fields at once, instead of growing step by step.
-        fields.reserve(4);
         client.peer.announce(&mut fields, &client.listener.trusted_proxies, glance);
         headers::edit(&mut fields, &route.request_headers);
         let mut speaks = Speaks::Any;
-        if upgrade.is_some() {
+        if websocket {
             headers::ask_for_websocket(&mut fields);
             speaks = Speaks::Http1;
         }
-        let upload = (!body.is_end_stream()).then(|| Upload::new(body));
-        Ok((Self { method: parts.method.clone(), path, headers: fields, upload, speaks }, upgrade))
+        let expects = inbound.is_some_and(|i| i.waits_in_vain());
+        let upload = (!body.is_ended()).then(|| Upload::new(body, limit));
+        let inbound = inbound.map(Rc::clone);
+        Ok(Self { method: parts.method.clone(), path, headers: fields, upload, speaks, inbound, expects })
+    }
+
+    /// Whether the client has asked for a WebSocket.
+    pub(super) fn is_upgrade(&self) -> bool {
+        self.speaks == Speaks::Http1
     }
 
     pub(super) fn repeatable(&self) -> Repeatable {
@@ -77,30 +85,23 @@ impl Outgoing {
         self.upload.as_ref().map_or(OutgoingBody::Empty, |u| OutgoingBody::Upload(Rc::clone(u)))
     }
 
-    /// In the form of HTTP/1.1: origin-form target and `Host`. The header is moved out.
-    pub(super) fn http1(&mut self, upstream: &Upstream) -> Request<OutgoingBody> {
-        let mut request = Request::new(self.body());
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = Uri::from(self.path.clone());
-        *request.headers_mut() = std::mem::take(&mut self.headers);
+    /// In the form of HTTP/1.1: origin-form target and `Host`.
+    pub(super) fn http1(&mut self, upstream: &Upstream) -> Sent<'_> {
         // A client of HTTP/1.0 need not name a host, but HTTP/1.1 demands one (RFC 9112, section 3.2).
-        request.headers_mut().entry(HOST).or_insert_with(|| upstream.authority.clone());
-        self.wait_to_be_asked(&mut request);
-        request
-    }
-
-    /// Where the client wants to know first whether its body is welcome, the upstream is who knows.
-    fn wait_to_be_asked(&self, request: &mut Request<OutgoingBody>) {
-        let Some(upload) = &self.upload else { return };
-        if !request.headers().get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-            return;
+        if !self.headers.contains_key(HOST) {
+            self.headers.insert(HOST, upstream.authority.clone());
         }
-        let asked = upload.hold_back();
-        hyper::ext::on_informational(request, move |told| {
-            if told.status() == StatusCode::CONTINUE {
-                asked.close();
-            }
-        });
+        if let (Some(upload), true) = (&self.upload, self.expects) {
+            // Where the client wants to know first whether its body is welcome, the upstream is who knows.
+            upload.hold_back();
+        }
+        Sent {
+            method: &self.method,
+            path: self.path.as_str(),
+            headers: &self.headers,
+            upload: self.upload.as_ref(),
+            client: self.inbound.as_ref(),
+        }
     }
 
     /// In the form of HTTP/2: `:scheme` and `:authority` in place of `Host` (RFC 9113, section 8.3.1).
@@ -122,4 +123,9 @@ impl Outgoing {
         *request.headers_mut() = headers;
         request
     }
+}
+
+/// Whether it asks for a WebSocket in the one form that HTTP/1.1 has for it (RFC 6455, section 4.1).
+fn asks_for_websocket(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_11 && parts.method == Method::GET && headers::wants_websocket(&parts.headers)
 }

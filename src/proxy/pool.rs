@@ -6,16 +6,15 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::HeaderName;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use tokio::sync::Semaphore;
 
-use super::body::{OutgoingBody, Upload};
+use super::http1::outbound::Outbound;
+use super::upload::OutgoingBody;
 use super::worker::Worker;
 
 /// Idle connections that a worker keeps for an upstream.
@@ -24,40 +23,30 @@ const MOST_IDLE: usize = 256;
 /// A connection to an upstream, at the disposal of one request (HTTP/1.1) or of many (HTTP/2).
 #[derive(Debug)]
 pub(super) enum Connection {
-    Http1 {
-        sender: http1::SendRequest<OutgoingBody>,
-        /// Bytes received on it so far.
-        received: Arc<AtomicU64>,
-    },
-    Http2 {
-        sender: http2::SendRequest<OutgoingBody>,
-    },
+    Http1(Box<Outbound>),
+    Http2(http2::SendRequest<OutgoingBody>),
 }
 
-/// A connection on loan; goes back when the answer has ended. Dropping it instead closes an HTTP/1.1 connection.
+/// What is known about a connection on loan. An HTTP/1.1 connection goes back when the answer has ended; dropping it
+/// instead closes it.
 #[derive(Debug)]
 pub(super) struct Lease {
-    pub(super) connection: Connection,
     pub(super) upstream: u64,
-    /// An upload that may still be on its way when the answer has ended.
-    pub(super) upload: Option<Rc<Upload>>,
     /// How long the upstream said that it keeps an idle connection (`Keep-Alive: timeout`), where it did.
     pub(super) keeps: Option<Duration>,
 }
 
 impl Lease {
-    pub(super) fn give_back(self, worker: &Worker) {
-        let Connection::Http1 { sender, .. } = &self.connection else { return };
-        if sender.is_closed() || self.upload.is_some_and(|u| !u.has_ended()) {
-            return;
+    pub(super) fn give_back(self, outbound: Box<Outbound>, worker: &Worker) {
+        if outbound.is_reusable() {
+            worker.pools.put(self.upstream, outbound, self.keeps, worker.now());
         }
-        worker.pools.put(self.upstream, self.connection, self.keeps, worker.now());
     }
 }
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    outbound: Box<Outbound>,
     /// The worker's second in which it was given back.
     since: u64,
     /// The upstream closes it after so many idle seconds.
@@ -85,24 +74,22 @@ impl Pools {
         let pool = pools.get_mut(&upstream)?;
         pool.shared.retain(|s| !s.is_closed());
         if let Some(sender) = pool.shared.first() {
-            return Some(Connection::Http2 { sender: sender.clone() });
+            return Some(Connection::Http2(sender.clone()));
         }
-        while let Some(idle) = pool.idle.pop() {
-            let Connection::Http1 { sender, .. } = &idle.connection else { continue };
+        while let Some(mut idle) = pool.idle.pop() {
             let expired = idle.keeps.is_some_and(|keeps| now - idle.since + 1 >= keeps);
-            // One that is not ready has an answer's end still to be noticed by its task, or is about to close.
-            if !sender.is_closed() && sender.is_ready() && !expired {
-                return Some(idle.connection);
+            if !expired && idle.outbound.is_alive() {
+                return Some(Connection::Http1(idle.outbound));
             }
         }
         None
     }
 
-    fn put(&self, upstream: u64, connection: Connection, keeps: Option<Duration>, now: u64) {
+    fn put(&self, upstream: u64, outbound: Box<Outbound>, keeps: Option<Duration>, now: u64) {
         let mut pools = self.0.borrow_mut();
         let pool = pools.entry(upstream).or_default();
         if pool.idle.len() < MOST_IDLE {
-            pool.idle.push(Idle { connection, since: now, keeps: keeps.map(|k| k.as_secs()) });
+            pool.idle.push(Idle { outbound, since: now, keeps: keeps.map(|k| k.as_secs()) });
         }
     }
 
@@ -111,8 +98,8 @@ impl Pools {
         let mut pools = self.0.borrow_mut();
         let pool = pools.entry(upstream).or_default();
         match connection {
-            Connection::Http1 { .. } => pool.known_as_http1 = true,
-            Connection::Http2 { sender } => pool.shared.push(sender.clone()),
+            Connection::Http1(_) => pool.known_as_http1 = true,
+            Connection::Http2(sender) => pool.shared.push(sender.clone()),
         }
     }
 
@@ -133,9 +120,8 @@ impl Pools {
     pub(super) fn prune(&self, now: u64, keep: impl Fn(u64) -> Option<u64>) {
         self.0.borrow_mut().retain(|upstream, pool| {
             let Some(idle) = keep(*upstream) else { return false };
-            pool.idle.retain(|c| {
-                now - c.since < idle && !matches!(&c.connection, Connection::Http1 { sender, .. } if sender.is_closed())
-            });
+            pool.idle.retain_mut(|c| now - c.since < idle && c.outbound.is_alive());
+            pool.idle.iter_mut().filter(|c| now - c.since > 1).for_each(|c| c.outbound.shrink());
             pool.shared.retain(|s| !s.is_closed());
             true
         });

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -22,13 +22,20 @@ pub(super) enum Spoken {
 /// A stream whose first bytes were looked at.
 #[derive(Debug)]
 pub(super) struct Prefaced<I> {
-    first: Bytes,
+    first: BytesMut,
     io: I,
+}
+
+impl<I> Prefaced<I> {
+    /// The bytes that were read, and the stream that goes on after them.
+    pub(super) fn into_parts(self) -> (BytesMut, I) {
+        (self.first, self.io)
+    }
 }
 
 /// Reads until it is clear what is spoken. The caller bounds the wait. None: the client closed without a word.
 pub(super) async fn read<I: AsyncRead + Unpin>(mut io: I) -> io::Result<Option<(Spoken, Prefaced<I>)>> {
-    let mut first = Vec::with_capacity(FIRST_READ);
+    let mut first = BytesMut::with_capacity(FIRST_READ);
     loop {
         if io.read_buf(&mut first).await? == 0 {
             return Ok(None);
@@ -39,7 +46,7 @@ pub(super) async fn read<I: AsyncRead + Unpin>(mut io: I) -> io::Result<Option<(
             (true, true) => Spoken::Http2,
             (true, false) => continue,
         };
-        return Ok(Some((spoken, Prefaced { first: first.into(), io })));
+        return Ok(Some((spoken, Prefaced { first, io })));
     }
 }
 
@@ -53,7 +60,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Prefaced<I> {
         self.first.advance(n);
         if self.first.is_empty() {
             // Its memory is not needed any more, however long the connection lives.
-            self.first = Bytes::new();
+            self.first = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }

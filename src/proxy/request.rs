@@ -7,8 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::{Response, StatusCode};
 
 use super::affinity::{self, Place};
 use super::body::{Grpc, ResponseBody, grpc_outcome};
@@ -18,30 +17,48 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Answer, forward};
 use super::glance::{Field, Glance};
+use super::http1::inbound::Inbound;
 use super::outgoing::Outgoing;
+use super::source::Source;
+use super::tunnel::Tunnel;
 use super::{headers, pool, respond, target, tunnel};
 use crate::config::spec::Affinity;
 use crate::model::outcome::Outcome;
 use crate::routing::table::{Action, Route, Target};
 use crate::telemetry::access_log::Record;
 
+/// A request as it came.
+#[derive(Debug)]
+pub(super) struct Asks<'a> {
+    pub(super) parts: Parts,
+    pub(super) glance: Glance,
+    pub(super) body: Source,
+    /// The connection that it came on; none for HTTP/2.
+    pub(super) inbound: Option<&'a Rc<Inbound>>,
+}
+
+/// What is sent back.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Answer(Response<ResponseBody>),
+    /// The head of an answer, after which the connection becomes a tunnel.
+    Tunnel(Response<ResponseBody>, Box<Tunnel>),
+}
+
 /// Serves one request.
-pub(super) async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
-    let (mut parts, body) = request.into_parts();
-    let glance = Glance::at(&parts.headers);
-    let grpc = if glance.has(Field::ContentType) { respond::is_grpc(&parts.headers) } else { Grpc::No };
-    let mut visit = Visit { client, started: Instant::now(), glance, grpc, record: None, exchange: None };
-    match visit.go(&mut parts, body).await {
-        Ok(response) => response,
-        Err(error) => visit.refuse(error),
+pub(super) async fn serve(client: &Rc<Client>, mut asks: Asks<'_>) -> Reply {
+    let grpc = if asks.glance.has(Field::ContentType) { respond::is_grpc(&asks.parts.headers) } else { Grpc::No };
+    let mut visit = Visit { client, started: Instant::now(), grpc, record: None, exchange: None };
+    match visit.go(&mut asks).await {
+        Ok(reply) => reply,
+        Err(error) => Reply::Answer(visit.refuse(error)),
     }
 }
 
 /// A request under way.
-struct Visit {
-    client: Rc<Client>,
+struct Visit<'c> {
+    client: &'c Rc<Client>,
     started: Instant,
-    glance: Glance,
     grpc: Grpc,
     /// The access log's line, until the exchange takes it over.
     record: Option<Box<Record>>,
@@ -49,9 +66,9 @@ struct Visit {
     exchange: Option<Exchange>,
 }
 
-impl Visit {
-    async fn go(&mut self, parts: &mut Parts, body: Incoming) -> Result<Response<ResponseBody>, ProxyError> {
-        let client = Rc::clone(&self.client);
+impl Visit<'_> {
+    async fn go(&mut self, asks: &mut Asks<'_>) -> Result<Reply, ProxyError> {
+        let (client, parts) = (self.client, &asks.parts);
         let address = client.peer.client(&parts.headers, &client.listener.trusted_proxies);
         self.record = client.worker.access_log.as_ref().and_then(|log| {
             log.begin(&parts.method, target::host(parts), parts.uri.path(), address, client.listener.name.as_str())
@@ -66,31 +83,25 @@ impl Visit {
         let query = parts.uri.query();
         let asked = Asked { target, headers: &parts.headers, query, client: address, listener: &client.listener };
         match choose(&client.worker, &asked)? {
-            Chosen::Answer { snapshot, route } => Ok(self.answer(&snapshot.routes.all()[route], parts)),
+            Chosen::Answer { snapshot, route } => Ok(Reply::Answer(self.answer(&snapshot.routes.all()[route], parts))),
             Chosen::Forward { claim, route, place } => {
-                self.exchange = Some(Exchange::new(&client, claim, self.started, self.record.take()));
-                self.forward(parts, body, route, place).await
+                self.exchange = Some(Exchange::new(client, claim, self.started, self.record.take()));
+                self.forward(asks, route, place).await
             }
         }
     }
 
     /// To the claimed group, and its answer back.
-    async fn forward(
-        &mut self,
-        parts: &mut Parts,
-        body: Incoming,
-        route: usize,
-        place: Place,
-    ) -> Result<Response<ResponseBody>, ProxyError> {
+    async fn forward(&mut self, asks: &mut Asks<'_>, route: usize, place: Place) -> Result<Reply, ProxyError> {
         let mut exchange = self.exchange.take().ok_or(ProxyError::NoHealthyUpstream)?;
         let snapshot = Rc::clone(&exchange.claim.snapshot);
         let route = &snapshot.routes.all()[route];
         // Only a cookie asks for it.
         let trusted = &self.client.listener.trusted_proxies;
-        let secure = place.assigned.is_some() && self.client.peer.is_secure(&parts.headers, trusted);
+        let secure = place.assigned.is_some() && self.client.peer.is_secure(&asks.parts.headers, trusted);
         let sent = async {
-            let (mut outgoing, upgrade) = Outgoing::new(&self.client, parts, body, self.glance, route)?;
-            Ok((forward(&mut exchange, &mut outgoing, place).await?, upgrade))
+            let mut outgoing = Outgoing::new(self.client, asks, route, u64::MAX)?;
+            Ok((forward(&mut exchange, &mut outgoing, place).await?, outgoing.is_upgrade()))
         };
         let (answer, upgrade) = match sent.await {
             Ok(sent) => sent,
@@ -99,14 +110,15 @@ impl Visit {
                 return Err(error);
             }
         };
-        let mut response = match upgrade {
-            Some(upgrade) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                tunnel::open(exchange, answer, upgrade)
+        let mut reply = match answer.body {
+            Source::Upstream(outbound) if upgrade && answer.head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                tunnel::open(self.client, exchange, answer.head, outbound.into_io())
             }
-            _ => stream_back(exchange, answer, place, secure, self.grpc),
+            body => Reply::Answer(stream_back(exchange, Answer { body, ..answer }, place, secure, self.grpc)),
         };
+        let (Reply::Answer(response) | Reply::Tunnel(response, _)) = &mut reply;
         headers::edit(response.headers_mut(), &route.response_headers);
-        Ok(response)
+        Ok(reply)
     }
 
     /// The route's own answer.
@@ -149,15 +161,14 @@ impl Visit {
 /// The upstream's answer on its way to the client.
 fn stream_back(
     mut exchange: Exchange,
-    mut answer: Answer,
+    answer: Answer,
     place: Place,
     secure: bool,
     grpc: Grpc,
 ) -> Response<ResponseBody> {
-    let (mut head, incoming) = answer.response.into_parts();
-    let glance = Glance::at(&head.headers);
+    let Answer { mut head, glance, body, mut lease } = answer;
     if glance.has(Field::KeepAlive) {
-        answer.lease.keeps = pool::keeps(&head.headers);
+        lease.keeps = pool::keeps(&head.headers);
     }
     headers::remove_hop_by_hop(&mut head.headers, glance);
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -176,7 +187,7 @@ fn stream_back(
     let outcome = outcome(&head, grpc);
     head.version = http::Version::HTTP_11;
     head.extensions = http::Extensions::new();
-    Response::from_parts(head, ResponseBody::upstream(incoming, exchange, answer.lease, outcome, grpc))
+    Response::from_parts(head, ResponseBody::upstream(body, exchange, lease, outcome, grpc))
 }
 
 /// How the attempt stands by the head of the answer alone; gRPC's Trailers-Only form has its status there.

@@ -1,21 +1,27 @@
 //! One attempt: a connection, the request onto it, and the wait for the head of the answer.
 
+use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use hyper::client::conn::{TrySendError, http2};
 
-use super::body::OutgoingBody;
 use super::connect::{self, Speaks};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Answer, Failed};
+use super::glance::Glance;
+use super::http1::head::ResponseHead;
+use super::http1::outbound::{Lost, Outbound, Progress};
 use super::outgoing::Outgoing;
 use super::pool::{Connection, Lease};
 use super::retry::Reached;
+use super::source::Source;
+use super::upload::{OutgoingBody, Upload};
 use super::worker::Worker;
 use crate::config::spec::{Protocol, Timeouts};
 use crate::routing::table::Upstream;
@@ -28,8 +34,6 @@ pub(super) enum Use {
     /// A new one.
     Fresh,
 }
-
-type Sent = Result<Response<Incoming>, TrySendError<Request<OutgoingBody>>>;
 
 /// One attempt at the upstream with this index in the claimed group.
 pub(super) async fn attempt(
@@ -64,7 +68,7 @@ fn pooled(worker: &Worker, upstream: u64, speaks: Speaks, which: Use) -> Option<
         return None;
     }
     let connection = worker.pools.take(upstream, worker.now())?;
-    let speaks_both = speaks == Speaks::Any || matches!(connection, Connection::Http1 { .. });
+    let speaks_both = speaks == Speaks::Any || matches!(connection, Connection::Http1(_));
     speaks_both.then_some(connection)
 }
 
@@ -107,60 +111,121 @@ async fn on(
     timeouts: &Timeouts,
     outgoing: &mut Outgoing,
 ) -> Result<Answer, Failed> {
-    let mut lease = Lease { connection, upstream: upstream.live.id, upload: outgoing.upload.clone(), keeps: None };
-    let sent = match &mut lease.connection {
-        Connection::Http1 { sender, received } => {
-            let before = received.load(Ordering::Relaxed);
-            let repeatable = outgoing.repeatable();
-            // Only what may be repeated is copied: on a connection that may have died while idle.
-            let spare = (freshness == Freshness::Reused && repeatable.idempotent && repeatable.body_held)
-                .then(|| outgoing.headers.clone());
-            let request = outgoing.http1(upstream);
-            let sent = head(sender.try_send_request(request), timeouts, outgoing).await;
-            let silent = received.load(Ordering::Relaxed) == before;
-            let reached =
-                if silent && freshness == Freshness::Reused { Reached::ReusedConnection } else { Reached::Upstream };
-            sent.map_err(|error| recover(error, reached, spare, outgoing))
+    let lease = Lease { upstream: upstream.live.id, keeps: None };
+    match connection {
+        Connection::Http1(outbound) => {
+            let (head, outbound) = over_http1(outbound, freshness, upstream, timeouts, outgoing).await?;
+            let ResponseHead { parts, glance, .. } = head;
+            Ok(Answer { head: parts, glance, body: Source::Upstream(outbound), lease })
         }
-        Connection::Http2 { sender } => {
-            let spare = Some(outgoing.headers.clone());
-            let request = outgoing.http2(upstream);
-            let reached = if freshness == Freshness::Reused { Reached::ReusedConnection } else { Reached::Upstream };
-            let sent = head(sender.try_send_request(request), timeouts, outgoing).await;
-            sent.map_err(|error| recover(error, reached, spare, outgoing))
-        }
-    };
-    Ok(Answer { response: sent?, lease })
-}
-
-/// Why no head came.
-#[expect(clippy::large_enum_variant, reason = "lives for a moment, and only when something failed")]
-enum NoHead {
-    Late(ProxyError),
-    Error(TrySendError<Request<OutgoingBody>>),
-}
-
-/// Waits for the head of the answer: `response` from the last byte of the request on.
-async fn head(
-    sending: impl Future<Output = Sent>,
-    timeouts: &Timeouts,
-    outgoing: &Outgoing,
-) -> Result<Response<Incoming>, NoHead> {
-    let mut sending = pin!(sending);
-    let mut timer = pin!(tokio::time::sleep(timeouts.response));
-    loop {
-        tokio::select! {
-            biased;
-            sent = &mut sending => return sent.map_err(NoHead::Error),
-            () = &mut timer => timer.as_mut().reset(later(timeouts, outgoing).map_err(NoHead::Late)?.into()),
+        Connection::Http2(sender) => {
+            let (head, body) = over_http2(sender, freshness, upstream, timeouts, outgoing).await?.into_parts();
+            let body = if body.is_end_stream() { Source::Empty } else { Source::Http2(body) };
+            Ok(Answer { glance: Glance::at(&head.headers), head, body, lease })
         }
     }
 }
 
-/// The new deadline when the old one has passed: the client may still be sending. Where nothing moves any more, it is
-/// the fault of whoever keeps the other waiting.
-fn later(timeouts: &Timeouts, outgoing: &Outgoing) -> Result<Instant, ProxyError> {
-    let upload = outgoing.upload.as_ref().ok_or(ProxyError::ResponseTimedOut)?;
+/// Over HTTP/1.1: the connection comes back with the head, for the body is still in it.
+async fn over_http1(
+    mut outbound: Box<Outbound>,
+    freshness: Freshness,
+    upstream: &Upstream,
+    timeouts: &Timeouts,
+    outgoing: &mut Outgoing,
+) -> Result<(ResponseHead, Box<Outbound>), Failed> {
+    let sent = outgoing.http1(upstream);
+    outbound.begin(&sent);
+    let mut due = Instant::now() + timeouts.response;
+    let head = poll_fn(|cx| {
+        if let Poll::Ready(head) = outbound.poll_head(cx, &sent) {
+            return Poll::Ready(Ok(head));
+        }
+        while outbound.poll_due(cx, due).is_ready() {
+            match later(timeouts, sent.upload.map(|u| &**u)) {
+                Ok(later) => due = later,
+                Err(late) => return Poll::Ready(Err(late)),
+            }
+        }
+        Poll::Pending
+    });
+    match head.await {
+        Ok(Ok(head)) => Ok((head, outbound)),
+        Ok(Err(lost)) => Err(lost_over_http1(lost, outbound.progress(), freshness, outgoing.upload.as_deref())),
+        Err(error) => Err(Failed { error, reached: Reached::Upstream }),
+    }
+}
+
+fn lost_over_http1(lost: Lost, progress: Progress, freshness: Freshness, upload: Option<&Upload>) -> Failed {
+    let reached = match (progress, freshness) {
+        (Progress::Nothing, _) => Reached::Nothing,
+        (Progress::Written, Freshness::Reused) => Reached::ReusedConnection,
+        (Progress::Written | Progress::Spoken, _) => Reached::Upstream,
+    };
+    match lost {
+        Lost::Closed => Failed { error: ProxyError::ConnectionTerminated, reached },
+        Lost::Malformed => Failed { error: ProxyError::ProtocolError, reached: Reached::Upstream },
+        Lost::Upload => Failed { error: of_upload(upload), reached: Reached::Upstream },
+    }
+}
+
+/// Why an upload did not arrive.
+fn of_upload(upload: Option<&Upload>) -> ProxyError {
+    if upload.is_some_and(Upload::is_too_large) { ProxyError::BodyTooLarge } else { ProxyError::RequestAborted }
+}
+
+async fn over_http2(
+    mut sender: http2::SendRequest<OutgoingBody>,
+    freshness: Freshness,
+    upstream: &Upstream,
+    timeouts: &Timeouts,
+    outgoing: &mut Outgoing,
+) -> Result<Response<Incoming>, Failed> {
+    let spare = outgoing.headers.clone();
+    let request = outgoing.http2(upstream);
+    let mut sending = pin!(sender.try_send_request(request));
+    let mut timer = pin!(tokio::time::sleep(timeouts.response));
+    let error = loop {
+        tokio::select! {
+            biased;
+            sent = &mut sending => match sent {
+                Ok(response) => return Ok(response),
+                Err(error) => break error,
+            },
+            () = &mut timer => match later(timeouts, outgoing.upload.as_deref()) {
+                Ok(later) => timer.as_mut().reset(later.into()),
+                Err(error) => return Err(Failed { error, reached: Reached::Upstream }),
+            },
+        }
+    };
+    outgoing.headers = spare;
+    Err(lost_over_http2(error, freshness, outgoing.upload.as_deref()))
+}
+
+fn lost_over_http2(
+    mut error: TrySendError<Request<OutgoingBody>>,
+    freshness: Freshness,
+    upload: Option<&Upload>,
+) -> Failed {
+    if error.take_message().is_some() {
+        return Failed::unsent(ProxyError::ConnectionTerminated);
+    }
+    if upload.is_some_and(|u| u.has_failed() || u.is_too_large()) {
+        return Failed { error: of_upload(upload), reached: Reached::Upstream };
+    }
+    let error = error.into_error();
+    if was_refused(&error) {
+        return Failed::unsent(ProxyError::Refused);
+    }
+    let reused = freshness == Freshness::Reused && !has_spoken(&error);
+    let told = if error.is_parse() { ProxyError::ProtocolError } else { ProxyError::ConnectionTerminated };
+    Failed { error: told, reached: if reused { Reached::ReusedConnection } else { Reached::Upstream } }
+}
+
+/// The new deadline when the old one has passed: `response` from the last byte of the request on, for the client may
+/// still be sending. Where nothing moves any more, it is the fault of whoever keeps the other waiting.
+fn later(timeouts: &Timeouts, upload: Option<&Upload>) -> Result<Instant, ProxyError> {
+    let upload = upload.ok_or(ProxyError::ResponseTimedOut)?;
     let now = Instant::now();
     if !upload.has_ended() {
         let stalled = upload.last_byte() + timeouts.idle;
@@ -169,29 +234,6 @@ fn later(timeouts: &Timeouts, outgoing: &Outgoing) -> Result<Instant, ProxyError
     }
     let due = upload.last_byte() + timeouts.response;
     if due > now { Ok(due) } else { Err(ProxyError::ResponseTimedOut) }
-}
-
-/// Sorts out a failure, and puts the header back where the request can be repeated.
-fn recover(failure: NoHead, reached: Reached, spare: Option<HeaderMap>, outgoing: &mut Outgoing) -> Failed {
-    let mut error = match failure {
-        NoHead::Late(error) => return Failed { error, reached: Reached::Upstream },
-        NoHead::Error(error) => error,
-    };
-    if let Some(request) = error.take_message() {
-        outgoing.headers = spare.unwrap_or_else(|| request.into_parts().0.headers);
-        return Failed::unsent(ProxyError::ConnectionTerminated);
-    }
-    if outgoing.upload.as_ref().is_some_and(|u| u.has_failed()) {
-        return Failed { error: ProxyError::RequestAborted, reached: Reached::Upstream };
-    }
-    let repeated = spare.is_some();
-    outgoing.headers = spare.unwrap_or_default();
-    let error = error.into_error();
-    if was_refused(&error) {
-        return Failed::unsent(ProxyError::Refused);
-    }
-    let told = if error.is_parse() { ProxyError::ProtocolError } else { ProxyError::ConnectionTerminated };
-    Failed { error: told, reached: if repeated && !has_spoken(&error) { reached } else { Reached::Upstream } }
 }
 
 /// The cause of `error` in HTTP/2, where there is one.

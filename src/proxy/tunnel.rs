@@ -1,143 +1,175 @@
 //! Tunnels: connections after their upgrade (WebSocket, RFC 6455).
 //!
 //! There is no tunnel before the upstream's own 101; what the client sent early waits in its connection until then.
-//! A tunnel counts at its group until both sides have closed or nothing has been said for `tunnel_idle`.
+//! A tunnel counts at its group until both sides have closed or nothing has been said for `tunnel_idle`. An idle one
+//! is two sockets and nothing else: what passes goes through one buffer that all tunnels of a worker share, and only
+//! what the other side does not take at once is kept.
 
-use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Response};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
+use http::{HeaderValue, Response, response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
-use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::body::{Grpc, ResponseBody};
+use super::connection::{Client, Order};
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::Answer;
 use super::glance::Glance;
+use super::http1::io::Io;
+use super::request::Reply;
+use super::wire::Wire;
 use super::{headers, respond};
 
-/// Bytes copied at a time in each direction.
-const BUFFER: usize = 16 << 10;
 /// When one side has closed, the other may be silent for so long before it is closed, too.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// The client's connection has this long to become a tunnel after the 101 was written.
-const HANDOVER: Duration = Duration::from_secs(30);
 
-/// Answers 101 and joins both sides.
-pub(super) fn open(mut exchange: Exchange, answer: Answer, client: OnUpgrade) -> Response<ResponseBody> {
-    let mut response = answer.response;
-    let agreed = response.headers().get(UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"));
+/// A tunnel whose upstream has agreed.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    exchange: Exchange,
+    client: Rc<Client>,
+    upstream: Io,
+}
+
+/// Answers 101 and joins both sides, where the upstream has agreed to what was asked.
+pub(super) fn open(client: &Rc<Client>, mut exchange: Exchange, head: response::Parts, upstream: Io) -> Reply {
+    let agreed = head.headers.get(UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if !agreed {
         exchange.finish_attempt(ProxyError::UnexpectedUpgrade.outcome());
         exchange.refuse(502, ProxyError::UnexpectedUpgrade.told().token);
-        return respond::error(ProxyError::UnexpectedUpgrade, Grpc::No);
+        return Reply::Answer(respond::error(ProxyError::UnexpectedUpgrade, Grpc::No));
     }
-    let upstream = hyper::upgrade::on(&mut response);
-    let mut head = Response::new(ResponseBody::own(Bytes::new()));
-    *head.status_mut() = response.status();
-    *head.headers_mut() = std::mem::take(response.headers_mut());
+    let mut head = Response::from_parts(head, ResponseBody::own(Bytes::new()));
     let glance = Glance::at(head.headers());
     headers::remove_hop_by_hop(head.headers_mut(), glance);
     head.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
     exchange.answer(101);
     exchange.become_tunnel();
-    tokio::task::spawn_local(join(exchange, client, upstream));
-    head
+    Reply::Tunnel(head, Box::new(Tunnel { exchange, client: Rc::clone(client), upstream }))
 }
 
-/// Copies in both directions until both have closed, one has failed, or the tunnel was idle for too long.
-async fn join(mut exchange: Exchange, client: OnUpgrade, upstream: OnUpgrade) {
-    let Ok(both) = tokio::time::timeout(HANDOVER, async { tokio::try_join!(client, upstream) }).await else { return };
-    let Ok((client, upstream)) = both else { return };
-    let idle = exchange.claim.service().timeouts.tunnel_idle;
-    let pulse = Rc::new(Pulse { last: Cell::new(Instant::now()), closing: Notify::new() });
-    let mut client = Watched { io: TokioIo::new(client), pulse: Rc::clone(&pulse) };
-    let mut upstream = TokioIo::new(upstream);
-    let copied = tokio::select! {
-        // Whichever side failed: the other learns it when this ends and its connection is closed.
-        copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => copied.ok(),
-        () = pulse.silent(idle) => None,
-    };
-    if let (Some(record), Some((_, down))) = (&mut exchange.record, copied) {
-        record.bytes = down;
+impl Tunnel {
+    /// Copies in both directions until both have closed, one has failed, or the tunnel was idle for too long.
+    pub(super) async fn join(self: Box<Self>, client: Io) {
+        let Self { mut exchange, client: served, upstream } = *self;
+        let idle = exchange.claim.service().timeouts.tunnel_idle;
+        let (mut left, mut right) = (Side::new(client), Side::new(upstream));
+        let (mut pulse, mut alarm) = (Pulse { last: Instant::now(), idle }, Alarm::default());
+        let worker = Rc::clone(&exchange.worker);
+        poll_fn(|cx| {
+            let mut scratch = worker.scratch();
+            let up = left.copy_to(&mut right, &mut scratch, &mut pulse, cx);
+            let down = right.copy_to(&mut left, &mut scratch, &mut pulse, cx);
+            match (up, down) {
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) | (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => {
+                    Poll::Ready(())
+                }
+                _ if served.progress.order() == Order::Close => Poll::Ready(()),
+                (up, down) => alarm.poll(cx, pulse.due(up.is_ready() || down.is_ready())),
+            }
+        })
+        .await;
+        if let Some(record) = &mut exchange.record {
+            record.bytes = right.passed;
+        }
     }
 }
 
 /// Signs of life of a tunnel.
 struct Pulse {
     /// When something passed in either direction.
-    last: Cell<Instant>,
-    /// Told when one of the sides has closed.
-    closing: Notify,
+    last: Instant,
+    idle: Duration,
 }
 
 impl Pulse {
-    /// Resolves when nothing has passed for `idle`, or for [`FAREWELL`] once a side has closed: the other one may have
-    /// something left to say, but no longer anybody who waits for it.
-    async fn silent(&self, idle: Duration) {
-        tokio::select! {
-            () = self.silent_for(idle) => {}
-            () = self.closing.notified() => self.silent_for(idle.min(FAREWELL)).await,
-        }
-    }
-
-    async fn silent_for(&self, idle: Duration) {
-        while self.last.get() + idle > Instant::now() {
-            tokio::time::sleep_until(self.last.get() + idle).await;
-        }
+    /// When it has been silent for too long. Once a side has closed, the other one may have something left to say, but
+    /// no longer anybody who waits for it.
+    fn due(&self, half_closed: bool) -> Instant {
+        self.last + if half_closed { self.idle.min(FAREWELL) } else { self.idle }
     }
 }
 
-/// The client's side; notes what passes in either direction.
-struct Watched {
-    io: TokioIo<Upgraded>,
-    pulse: Rc<Pulse>,
+/// One side of a tunnel, as a source.
+struct Side {
+    wire: Wire,
+    /// What was read from it, and the other side did not take yet.
+    held: BytesMut,
+    /// Bytes read from it and taken by the other side.
+    passed: u64,
+    state: State,
 }
 
-impl Watched {
-    fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
-        if polled.is_ready() {
-            self.pulse.last.set(Instant::now());
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// It has nothing more to say; the other side is yet to be told.
+    Closing,
+    Closed,
+}
+
+impl Side {
+    fn new(io: Io) -> Self {
+        let (wire, held) = io.into_parts();
+        Self { wire, held, passed: 0, state: State::Open }
+    }
+
+    /// Moves what can be moved. Ready when this side has closed and the other one knows.
+    fn copy_to(
+        &mut self,
+        other: &mut Self,
+        scratch: &mut [u8],
+        pulse: &mut Pulse,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.state == State::Closed {
+                return Poll::Ready(Ok(()));
+            }
+            while !self.held.is_empty() {
+                let taken = ready!(Pin::new(&mut other.wire).poll_write(cx, &self.held))?;
+                self.pass(taken, pulse)?;
+                self.held.advance(taken);
+            }
+            self.held = BytesMut::new();
+            ready!(Pin::new(&mut other.wire).poll_flush(cx))?;
+            if self.state == State::Closing {
+                ready!(Pin::new(&mut other.wire).poll_shutdown(cx))?;
+                self.state = State::Closed;
+                continue;
+            }
+            let mut read = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.wire).poll_read(cx, &mut read))?;
+            let read = read.filled();
+            if read.is_empty() {
+                (self.state, pulse.last) = (State::Closing, Instant::now());
+                continue;
+            }
+            match Pin::new(&mut other.wire).poll_write(cx, read)? {
+                Poll::Ready(taken) => {
+                    self.pass(taken, pulse)?;
+                    self.held.extend_from_slice(&read[taken..]);
+                }
+                Poll::Pending => self.held.extend_from_slice(read),
+            }
         }
-        polled
     }
-}
 
-impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        if polled.is_ready() && buf.filled().len() == before {
-            self.pulse.closing.notify_one();
+    fn pass(&mut self, taken: usize, pulse: &mut Pulse) -> io::Result<()> {
+        if taken == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
         }
-        self.note(polled)
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.note(polled)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The upstream has nothing more to say.
-        self.pulse.closing.notify_one();
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        self.passed += taken as u64;
+        pulse.last = Instant::now();
+        Ok(())
     }
 }

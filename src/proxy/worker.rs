@@ -3,7 +3,7 @@
 //! Its housekeeping follows the published table: starts and stops accepting, closes connections to upstreams that are
 //! gone or unhealthy, and connections of clients that have been silent for too long.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
@@ -11,6 +11,8 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
+use http::HeaderValue;
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -23,6 +25,10 @@ use crate::telemetry::access_log;
 
 /// A client's connection without a request is closed after so many seconds.
 const CLIENT_IDLE: u64 = 75;
+/// After so many it gives back what an idle connection does not need.
+const BEFORE_REST: u64 = 1;
+/// Bytes that pass through a tunnel at a time.
+const SCRATCH: usize = 64 << 10;
 
 /// What all requests of a worker share. Lives on one thread.
 #[derive(Debug)]
@@ -36,6 +42,10 @@ pub(super) struct Worker {
     pub(super) access_log: Option<access_log::Sink>,
     /// Seconds since it began, counted by its housekeeping: a clock that costs nothing to read.
     seconds: Cell<u64>,
+    /// The time for `Date`, written once a second.
+    date: RefCell<HeaderValue>,
+    /// What passes through tunnels passes through here; nobody keeps it across an await.
+    scratch: RefCell<Box<[u8]>>,
 }
 
 impl Worker {
@@ -43,6 +53,26 @@ impl Worker {
     pub(super) fn now(&self) -> u64 {
         self.seconds.get()
     }
+
+    /// The time as `Date` has it (RFC 9110, section 6.6.1), right to the second.
+    pub(super) fn date(&self) -> Ref<'_, HeaderValue> {
+        self.date.borrow()
+    }
+
+    /// Room for bytes on their way, for the time of one poll.
+    pub(super) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
+        self.scratch.borrow_mut()
+    }
+
+    fn tick(&self) {
+        self.seconds.set(self.seconds.get() + 1);
+        *self.date.borrow_mut() = date();
+    }
+}
+
+fn date() -> HeaderValue {
+    let now = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&Timestamp::now());
+    now.ok().and_then(|now| HeaderValue::try_from(now).ok()).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// The client connections of a worker.
@@ -68,9 +98,15 @@ impl Connections {
         self.open.borrow().values().for_each(|c| c.progress.tell(order));
     }
 
-    fn close_idle(&self, now: u64) {
-        let open = self.open.borrow();
-        open.values().filter(|c| c.progress.idle(now) > CLIENT_IDLE).for_each(|c| c.progress.tell(Order::Close));
+    /// Closes those that have been idle for too long, and lets others rest.
+    fn look_at_idle(&self, now: u64) {
+        for client in self.open.borrow().values() {
+            match client.progress.idle(now) {
+                idle if idle > CLIENT_IDLE => client.progress.tell(Order::Close),
+                idle if idle > BEFORE_REST => client.progress.suggest_rest(),
+                _ => {}
+            }
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -143,6 +179,8 @@ async fn run(
         connections: Connections::default(),
         access_log: log,
         seconds: Cell::new(0),
+        date: RefCell::new(date()),
+        scratch: RefCell::new(vec![0; SCRATCH].into()),
     });
     let deadline = tokio::select! {
         () = keep_house(&worker, reader) => Duration::ZERO,
@@ -178,8 +216,8 @@ async fn keep_house(worker: &Rc<Worker>, mut reader: Reader) {
         tokio::select! {
             more = reader.changed() => if !more { return },
             _ = tick.tick() => {
-                worker.seconds.set(worker.seconds.get() + 1);
-                worker.connections.close_idle(worker.now());
+                worker.tick();
+                worker.connections.look_at_idle(worker.now());
                 refill(worker);
             }
         }

@@ -1,0 +1,326 @@
+//! Heads of messages: found in the input, taken apart, and refused where they are not what they should be.
+//!
+//! Stricter than the parser of the `httparse` crate alone: a line ends with CR LF and nothing else (RFC 9112, section
+//! 2.2 allows a bare LF, but then two readers may see two messages), and framing must be unambiguous.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request, response};
+
+use super::framing::{Framing, Length};
+use crate::proxy::glance::Glance;
+
+/// Largest head, in bytes.
+pub(in crate::proxy) const LARGEST: usize = 64 << 10;
+/// Most header fields.
+const MOST_FIELDS: usize = 128;
+
+/// Why a head is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::proxy) enum Refusal {
+    #[error("{0}")]
+    Malformed(&'static str),
+    #[error("its request line is too long")]
+    LongTarget,
+    #[error("its header is too large")]
+    LargeHeader,
+    #[error("neither HTTP/1.1 nor HTTP/1.0")]
+    Version,
+}
+
+/// The head of a request, and what it means for the connection.
+#[derive(Debug)]
+pub(in crate::proxy) struct RequestHead {
+    pub(in crate::proxy) parts: request::Parts,
+    pub(in crate::proxy) glance: Glance,
+    pub(in crate::proxy) length: Length,
+    /// Another request may follow on the connection.
+    pub(in crate::proxy) keeps: bool,
+    /// The client waits to be asked for the body.
+    pub(in crate::proxy) expects: bool,
+}
+
+/// The head of an answer, and what it means for the connection.
+#[derive(Debug)]
+pub(in crate::proxy) struct ResponseHead {
+    pub(in crate::proxy) parts: response::Parts,
+    pub(in crate::proxy) glance: Glance,
+    pub(in crate::proxy) length: Length,
+    /// The connection may be used again.
+    pub(in crate::proxy) keeps: bool,
+}
+
+/// Looks for the end of a head, and remembers how far it has looked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::proxy) struct Search {
+    /// Where the line begins that is not all there yet.
+    line: usize,
+    /// Everything before was looked at.
+    looked: usize,
+}
+
+impl Search {
+    /// The length of the head with its empty line; none while it is not all there.
+    pub(in crate::proxy) fn end(&mut self, input: &[u8]) -> Result<Option<usize>, Refusal> {
+        while let Some(found) = memchr::memchr(b'\n', &input[self.looked..]) {
+            let newline = self.looked + found;
+            if newline == 0 || input[newline - 1] != b'\r' {
+                return Err(Refusal::Malformed("a line that does not end with CR LF"));
+            }
+            let empty = newline - self.line == 1;
+            (self.line, self.looked) = (newline + 1, newline + 1);
+            if empty {
+                return Ok(Some(newline + 1));
+            }
+        }
+        self.looked = input.len();
+        match (input.len() > LARGEST, self.line) {
+            (false, _) => Ok(None),
+            (true, 0) => Err(Refusal::LongTarget),
+            (true, _) => Err(Refusal::LargeHeader),
+        }
+    }
+}
+
+/// [`Search::end`] for those who need not go on where they stopped.
+pub(in crate::proxy) fn end(input: &[u8], from: usize) -> Result<Option<usize>, Refusal> {
+    Search { line: from, looked: from }.end(input)
+}
+
+/// Takes a request's head off `input`; none while it is not all there.
+pub(in crate::proxy) fn request(input: &mut BytesMut, search: &mut Search) -> Result<Option<RequestHead>, Refusal> {
+    // An empty line before a request is left over from an older client's body (RFC 9112, section 2.2).
+    while search.looked == 0 && input.starts_with(b"\r\n") {
+        bytes::Buf::advance(input, 2);
+    }
+    let Some(end) = search.end(input)? else { return Ok(None) };
+    *search = Search::default();
+    parse_request(input.split_to(end).freeze()).map(Some)
+}
+
+fn parse_request(block: Bytes) -> Result<RequestHead, Refusal> {
+    let mut lines = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut parsed = httparse::Request::new(&mut lines);
+    parsed.parse(&block).map_err(refusal)?;
+    let (mut parts, ()) = Request::new(()).into_parts();
+    let method = parsed.method.unwrap_or_default();
+    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::Malformed("its method"))?;
+    parts.uri = target(&block, parsed.path.unwrap_or_default(), &parts.method)?;
+    parts.version = version(parsed.version);
+    let mut facts = Facts::default();
+    parts.headers = facts.gather(&block, parsed.headers)?;
+    Ok(RequestHead {
+        length: facts.framing.request(parts.version)?,
+        keeps: facts.keeps(parts.version),
+        expects: facts.expects && parts.version == Version::HTTP_11,
+        glance: facts.glance,
+        parts,
+    })
+}
+
+/// The request's target: origin form, absolute form, or `*` for OPTIONS (RFC 9112, section 3.2).
+fn target(block: &Bytes, path: &str, method: &Method) -> Result<Uri, Refusal> {
+    let malformed = Refusal::Malformed("its target");
+    let uri = Uri::from_maybe_shared(block.slice_ref(path.as_bytes())).map_err(|_| malformed)?;
+    let fits = match path.as_bytes() {
+        [b'/', ..] => true,
+        b"*" => *method == Method::OPTIONS,
+        _ => *method == Method::CONNECT || (uri.scheme().is_some() && uri.authority().is_some()),
+    };
+    if fits { Ok(uri) } else { Err(malformed) }
+}
+
+/// Takes an answer's head off `input`; none while it is not all there. `method` is the request's.
+pub(in crate::proxy) fn response(
+    input: &mut BytesMut,
+    search: &mut Search,
+    method: &Method,
+) -> Result<Option<ResponseHead>, Refusal> {
+    let Some(end) = search.end(input)? else { return Ok(None) };
+    *search = Search::default();
+    parse_response(&input.split_to(end).freeze(), method).map(Some)
+}
+
+fn parse_response(block: &Bytes, method: &Method) -> Result<ResponseHead, Refusal> {
+    let mut lines = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut parsed = httparse::Response::new(&mut lines);
+    parsed.parse(block).map_err(refusal)?;
+    let (mut parts, ()) = Response::new(()).into_parts();
+    let status = parsed.code.unwrap_or_default();
+    parts.status = StatusCode::from_u16(status).map_err(|_| Refusal::Malformed("its status"))?;
+    parts.version = version(parsed.version);
+    let mut facts = Facts::default();
+    parts.headers = facts.gather(block, parsed.headers)?;
+    Ok(ResponseHead {
+        length: facts.framing.response(parts.version, parts.status, method)?,
+        keeps: facts.keeps(parts.version),
+        glance: facts.glance,
+        parts,
+    })
+}
+
+/// Header fields alone, as in trailers; `block` ends with an empty line.
+pub(in crate::proxy) fn fields(block: &Bytes) -> Result<HeaderMap, Refusal> {
+    let mut lines = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    match httparse::parse_headers(block, &mut lines).map_err(refusal)? {
+        httparse::Status::Complete((_, lines)) => Facts::default().gather(block, lines),
+        httparse::Status::Partial => Err(Refusal::Malformed("its header")),
+    }
+}
+
+/// What is learned from the lines of a header on the way.
+#[derive(Debug, Default)]
+struct Facts {
+    framing: Framing,
+    glance: Glance,
+    close: bool,
+    keep_alive: bool,
+    expects: bool,
+}
+
+impl Facts {
+    /// Makes the lines of `block` a header, without copying their values.
+    fn gather(&mut self, block: &Bytes, lines: &[httparse::Header<'_>]) -> Result<HeaderMap, Refusal> {
+        let mut headers = HeaderMap::with_capacity(lines.len() + 4);
+        for line in lines {
+            let name =
+                HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Refusal::Malformed("a field's name"))?;
+            self.note(&name, line.value)?;
+            // What is in the shared block is checked once more here: it may be any bytes but controls.
+            let value = HeaderValue::from_maybe_shared(block.slice_ref(line.value));
+            headers.append(name, value.map_err(|_| Refusal::Malformed("a field's value"))?);
+        }
+        Ok(headers)
+    }
+
+    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Refusal> {
+        self.glance.note(name);
+        if *name == CONTENT_LENGTH {
+            self.framing.length_line(value)?;
+        } else if *name == TRANSFER_ENCODING {
+            self.framing.coding_line(value);
+        } else if *name == CONNECTION {
+            for option in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+                self.close |= option.eq_ignore_ascii_case(b"close");
+                self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
+        } else if *name == EXPECT {
+            self.expects |= value.eq_ignore_ascii_case(b"100-continue");
+        }
+        Ok(())
+    }
+
+    /// Whether the connection lasts (RFC 9112, section 9.3).
+    fn keeps(&self, version: Version) -> bool {
+        !self.close && (version == Version::HTTP_11 || self.keep_alive)
+    }
+}
+
+fn version(minor: Option<u8>) -> Version {
+    if minor == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 }
+}
+
+fn refusal(error: httparse::Error) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => Refusal::LargeHeader,
+        httparse::Error::Version => Refusal::Version,
+        httparse::Error::HeaderName => Refusal::Malformed("a field's name"),
+        httparse::Error::HeaderValue => Refusal::Malformed("a field's value"),
+        httparse::Error::NewLine => Refusal::Malformed("a line that does not end with CR LF"),
+        httparse::Error::Status => Refusal::Malformed("its status"),
+        httparse::Error::Token => Refusal::Malformed("its first line"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(head: &str) -> Result<RequestHead, Refusal> {
+        let mut input = BytesMut::from(head);
+        request(&mut input, &mut Search::default()).map(|found| found.expect("a whole head"))
+    }
+
+    #[test]
+    fn a_head_is_the_same_wherever_it_is_cut() {
+        let head = b"\r\nPOST /a?b=c HTTP/1.1\r\nHost: x\r\nX-A:  1 \r\nContent-Length: 3\r\n\r\nabc";
+        for cut in 0..head.len() {
+            let (mut input, mut search) = (BytesMut::from(&head[..cut]), Search::default());
+            let first = request(&mut input, &mut search).unwrap();
+            input.extend_from_slice(&head[cut..]);
+            let found = match first {
+                Some(found) => found,
+                None => request(&mut input, &mut search).unwrap().unwrap(),
+            };
+            assert_eq!(&input[..], b"abc", "cut at {cut}");
+            assert_eq!((found.parts.method, found.parts.uri.path()), (Method::POST, "/a"));
+            assert_eq!((found.length, &found.parts.headers["x-a"]), (Length::Exact(3), &HeaderValue::from_static("1")));
+            assert!(found.keeps && !found.expects);
+        }
+    }
+
+    #[test]
+    fn what_others_might_read_differently_is_refused() {
+        for head in [
+            "GET / HTTP/1.1\nHost: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\n\n",
+            "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+            "GET / HTTP/1.1\r\nA : b\r\n\r\n",
+            "GET / HTTP/1.1\r\n: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\0c\r\n\r\n",
+            "GET  / HTTP/1.1\r\n\r\n",
+            "GET /a b HTTP/1.1\r\n\r\n",
+            "GET / HTTP/2.0\r\n\r\n",
+            "GET / HTTP/1.1 \r\n\r\n",
+            "GET x HTTP/1.1\r\n\r\n",
+            "GET * HTTP/1.1\r\n\r\n",
+            "GET /\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ] {
+            assert!(whole(head).is_err(), "{head:?}");
+        }
+        assert_eq!(whole("GET / HTTP/1.2\r\n\r\n").err(), Some(Refusal::Version));
+    }
+
+    #[test]
+    fn a_head_without_end_is_refused_by_what_is_too_long() {
+        let mut search = Search::default();
+        assert_eq!(search.end(&vec![b'a'; LARGEST + 1]), Err(Refusal::LongTarget));
+        let mut long = b"GET / HTTP/1.1\r\n".to_vec();
+        long.resize(LARGEST + 1, b'a');
+        assert_eq!(Search::default().end(&long), Err(Refusal::LargeHeader));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MOST_FIELDS + 1));
+        assert_eq!(whole(&many).err(), Some(Refusal::LargeHeader));
+    }
+
+    #[test]
+    fn connections_last_as_the_version_and_the_field_say() {
+        for (version, field, keeps) in [
+            ("1.1", "", true),
+            ("1.1", "Connection: x, Close\r\n", false),
+            ("1.0", "", false),
+            ("1.0", "Connection: Keep-Alive\r\n", true),
+            ("1.0", "Connection: keep-alive, close\r\n", false),
+        ] {
+            let head = whole(&format!("GET / HTTP/{version}\r\n{field}\r\n")).unwrap();
+            assert_eq!(head.keeps, keeps, "{version} {field}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_with_the_method_in_mind() {
+        let parse = |text: &str, method| response(&mut BytesMut::from(text), &mut Search::default(), &method);
+        let ok = parse("HTTP/1.1 200 Fine\r\nContent-Length: 5\r\n\r\n", Method::GET).unwrap().unwrap();
+        assert_eq!((ok.parts.status, ok.length, ok.keeps), (StatusCode::OK, Length::Exact(5), true));
+        let head = parse("HTTP/1.1 200 \r\nContent-Length: 5\r\n\r\n", Method::HEAD).unwrap().unwrap();
+        assert_eq!(head.length, Length::None);
+        let old = parse("HTTP/1.0 200 OK\r\n\r\n", Method::GET).unwrap().unwrap();
+        assert_eq!((old.length, old.keeps), (Length::UntilClose, false));
+        for bad in ["HTTP/1.1 2x0 OK\r\n\r\n", "HTTP/1.1 099 OK\r\n\r\n", "ICY 200 OK\r\n\r\n", "garbage\r\n\r\n"] {
+            assert!(parse(bad, Method::GET).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Messages as bytes: heads and chunks, written into a connection's output.
+//!
+//! Framing is always ours: whatever lengths and codings a header names, they are left out, and what is true is written.
+
+use bytes::{BufMut, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use super::framing::Length;
+
+/// The request line and the header, with the framing for a body of `length`.
+pub(in crate::proxy) fn request(
+    output: &mut BytesMut,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    length: Length,
+) {
+    output.reserve(512);
+    output.put_slice(method.as_str().as_bytes());
+    output.put_u8(b' ');
+    output.put_slice(path.as_bytes());
+    output.put_slice(b" HTTP/1.1\r\n");
+    fields(output, headers, &[]);
+    match length {
+        // What usually has a body says that it has none (RFC 9110, section 8.6).
+        Length::None if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => content_length(output, 0),
+        Length::None | Length::UntilClose => {}
+        Length::Exact(length) => content_length(output, length),
+        Length::Chunked => output.put_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    output.put_slice(b"\r\n");
+}
+
+/// What an answer's head says besides the header.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::proxy) struct Manner {
+    pub(in crate::proxy) length: Length,
+    /// The header's own `Content-Length` stays: it tells of a body that is not sent (HEAD, 304).
+    pub(in crate::proxy) keeps_length: bool,
+    /// `Connection: close` or, to a client of HTTP/1.0, `keep-alive`; none: nothing to say.
+    pub(in crate::proxy) connection: Option<&'static str>,
+}
+
+/// The status line and the header.
+pub(in crate::proxy) fn response(
+    output: &mut BytesMut,
+    status: StatusCode,
+    headers: &HeaderMap,
+    manner: Manner,
+    date: &HeaderValue,
+) {
+    output.reserve(512);
+    status_line(output, status);
+    let left_out: &[HeaderName] = if manner.connection.is_some() { &[CONNECTION] } else { &[] };
+    fields(output, headers, left_out);
+    if manner.keeps_length
+        && let Some(length) = headers.get(CONTENT_LENGTH)
+    {
+        field(output, &CONTENT_LENGTH, length);
+    }
+    if !headers.contains_key(DATE) && !status.is_informational() {
+        field(output, &DATE, date);
+    }
+    match manner.length {
+        Length::Exact(length) => content_length(output, length),
+        Length::Chunked => output.put_slice(b"transfer-encoding: chunked\r\n"),
+        Length::None | Length::UntilClose => {}
+    }
+    if let Some(connection) = manner.connection {
+        output.put_slice(b"connection: ");
+        output.put_slice(connection.as_bytes());
+        output.put_slice(b"\r\n");
+    }
+    output.put_slice(b"\r\n");
+}
+
+/// An answer ahead of the answer (RFC 9110, section 15.2).
+pub(in crate::proxy) fn interim(output: &mut BytesMut, status: StatusCode, headers: &HeaderMap) {
+    status_line(output, status);
+    fields(output, headers, &[]);
+    output.put_slice(b"\r\n");
+}
+
+fn status_line(output: &mut BytesMut, status: StatusCode) {
+    output.put_slice(b"HTTP/1.1 ");
+    output.put_slice(status.as_str().as_bytes());
+    output.put_u8(b' ');
+    output.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    output.put_slice(b"\r\n");
+}
+
+fn fields(output: &mut BytesMut, headers: &HeaderMap, left_out: &[HeaderName]) {
+    for (name, value) in headers {
+        if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && !left_out.contains(name) {
+            field(output, name, value);
+        }
+    }
+}
+
+fn field(output: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
+    let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+    output.reserve(name.len() + value.len() + 4);
+    output.put_slice(name);
+    output.put_slice(b": ");
+    output.put_slice(value);
+    output.put_slice(b"\r\n");
+}
+
+fn content_length(output: &mut BytesMut, length: u64) {
+    output.put_slice(b"content-length: ");
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = length;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    output.put_slice(&digits[at..]);
+    output.put_slice(b"\r\n");
+}
+
+/// What goes before a chunk's data; the data is followed by [`CHUNK_END`].
+pub(in crate::proxy) fn chunk_start(output: &mut BytesMut, length: usize) {
+    output.reserve(18);
+    let mut shift = usize::BITS - length.leading_zeros().min(usize::BITS - 4);
+    shift = shift.next_multiple_of(4);
+    while shift > 0 {
+        shift -= 4;
+        output.put_u8(b"0123456789abcdef"[(length >> shift) & 15]);
+    }
+    output.put_slice(b"\r\n");
+}
+
+/// What follows a chunk's data.
+pub(in crate::proxy) const CHUNK_END: &[u8] = b"\r\n";
+
+/// The end of a chunked body.
+pub(in crate::proxy) fn last_chunk(output: &mut BytesMut, trailers: &HeaderMap) {
+    output.put_slice(b"0\r\n");
+    fields(output, trailers, &[]);
+    output.put_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_written_as_they_are_read() {
+        for length in [0_usize, 1, 9, 10, 15, 16, 255, 256, 4096, 65_536, 1 << 40] {
+            let mut output = BytesMut::new();
+            chunk_start(&mut output, length);
+            let text = String::from_utf8(output.to_vec()).unwrap();
+            assert_eq!(usize::from_str_radix(text.trim_end(), 16), Ok(length));
+            let mut output = BytesMut::new();
+            content_length(&mut output, length as u64);
+            assert_eq!(&output[..], format!("content-length: {length}\r\n").as_bytes());
+        }
+    }
+
+    #[test]
+    fn the_framing_is_ours_whatever_the_header_says() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("7"));
+        headers.insert("x-a", HeaderValue::from_static("1"));
+        let mut output = BytesMut::new();
+        request(&mut output, &Method::PUT, "/a", &headers, Length::Chunked);
+        assert_eq!(&output[..], b"PUT /a HTTP/1.1\r\nx-a: 1\r\ntransfer-encoding: chunked\r\n\r\n");
+        let manner = Manner { length: Length::None, keeps_length: true, connection: Some("close") };
+        let mut output = BytesMut::new();
+        response(&mut output, StatusCode::OK, &headers, manner, &HeaderValue::from_static("now"));
+        let expected = "HTTP/1.1 200 OK\r\nx-a: 1\r\ncontent-length: 7\r\ndate: now\r\nconnection: close\r\n\r\n";
+        assert_eq!(&output[..], expected.as_bytes());
+    }
+}

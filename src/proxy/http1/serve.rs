@@ -1,0 +1,249 @@
+//! The requests on one HTTP/1.1 connection of a client, one after another.
+//!
+//! Everything here is of no use to an idle connection, and is dropped with [`until_idle`]: what stays is the wire.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::{Method, Response, Version};
+
+use super::framing::Length;
+use super::head::RequestHead;
+use super::inbound::{Connection, Delivered, Inbound, NoHead, Presence, Request, manner};
+use super::io::Io;
+use crate::proxy::alarm::Alarm;
+use crate::proxy::body::{Grpc, ResponseBody};
+use crate::proxy::connection::{Busy, Client, Order};
+use crate::proxy::error::ProxyError;
+use crate::proxy::request::{self, Asks, Reply};
+use crate::proxy::source::Source;
+use crate::proxy::wire::Wire;
+use crate::proxy::{respond, tunnel};
+
+/// A request's head must be there so long after its first byte.
+const HEAD: Duration = Duration::from_secs(30);
+/// A client that has closed its side and takes nothing for so long is gone.
+const HALF_CLOSED: Duration = Duration::from_secs(5);
+/// A client that takes nothing of its answer for so long is given up.
+const UNREAD: Duration = Duration::from_secs(60);
+/// A connection that is closed before the client has said all is read for so long, so that the client gets to see the
+/// answer before it sees the connection fail (RFC 9112, section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Why a connection is no longer served here.
+#[derive(Debug)]
+pub(in crate::proxy) enum End {
+    /// Nothing has been said for a while, and nothing is on its way.
+    Idle(Wire),
+    Closed,
+}
+
+/// Serves requests until there is none for a while.
+pub(in crate::proxy) async fn until_idle(client: &Rc<Client>, io: Io) -> End {
+    let inbound = Inbound::new(io);
+    loop {
+        let head = match next_head(client, &inbound).await {
+            Next::Head(head) => head,
+            Next::Refuse(error) => {
+                refuse(client, &inbound, error).await;
+                return End::Closed;
+            }
+            Next::Idle => return inbound.into_wire().map_or(End::Closed, End::Idle),
+            Next::Closed => return End::Closed,
+        };
+        let _busy = Busy::new(client);
+        match one(client, &inbound, head).await {
+            After::Next => {}
+            After::Linger => {
+                linger(&inbound).await;
+                return End::Closed;
+            }
+            After::Tunnel(tunnel) => {
+                if let Some(io) = inbound.into_io() {
+                    tunnel.join(io).await;
+                }
+                return End::Closed;
+            }
+            After::Close => return End::Closed,
+        }
+    }
+}
+
+#[expect(clippy::large_enum_variant, reason = "it lives for a moment, and boxing would be an allocation a request")]
+enum Next {
+    Head(RequestHead),
+    Refuse(ProxyError),
+    Idle,
+    Closed,
+}
+
+async fn next_head(client: &Client, inbound: &Inbound) -> Next {
+    let (mut due, mut alarm) = (None, Alarm::default());
+    poll_fn(|cx| {
+        if client.progress.order() == Order::Finish && !inbound.has_begun() {
+            return Poll::Ready(Next::Closed);
+        }
+        match inbound.poll_head(cx) {
+            Poll::Ready(Ok(head)) => return Poll::Ready(Next::Head(head)),
+            Poll::Ready(Err(NoHead::Closed)) => return Poll::Ready(Next::Closed),
+            Poll::Ready(Err(NoHead::Refused(refusal))) => return Poll::Ready(Next::Refuse(refusal.into())),
+            Poll::Pending => {}
+        }
+        if !inbound.has_begun() {
+            return if client.progress.may_rest() { Poll::Ready(Next::Idle) } else { Poll::Pending };
+        }
+        let due = *due.get_or_insert_with(|| Instant::now() + HEAD);
+        alarm.poll(cx, due).map(|()| Next::Refuse(ProxyError::SlowHead))
+    })
+    .await
+}
+
+/// Answers what is no request, and lets the client see it.
+async fn refuse(client: &Client, inbound: &Rc<Inbound>, error: ProxyError) {
+    let request = Request { head: false, version_1_0: false };
+    let response = respond::error(error, Grpc::No);
+    if let After::Next | After::Linger = answer(client, inbound, response, request, Connection::Close).await {
+        linger(inbound).await;
+    }
+}
+
+/// What follows an answer.
+enum After {
+    Next,
+    Linger,
+    Tunnel(Box<tunnel::Tunnel>),
+    Close,
+}
+
+async fn one(client: &Rc<Client>, inbound: &Rc<Inbound>, head: RequestHead) -> After {
+    let RequestHead { parts, glance, length, keeps, .. } = head;
+    let request = Request { head: parts.method == Method::HEAD, version_1_0: parts.version == Version::HTTP_10 };
+    let source = match length {
+        Length::None | Length::Exact(0) => Source::Empty,
+        Length::Exact(_) | Length::Chunked | Length::UntilClose => Source::Client(Rc::clone(inbound)),
+    };
+    let asks = Asks { parts, glance, body: source, inbound: Some(inbound) };
+    let Some(reply) = attended(inbound, request::serve(client, asks)).await else { return After::Close };
+    let keeps = if keeps && client.progress.order() == Order::Serve { Connection::Keep } else { Connection::Close };
+    match reply {
+        Reply::Answer(response) => answer(client, inbound, response, request, keeps).await,
+        Reply::Tunnel(head, tunnel) => {
+            let switched = answer(client, inbound, head, request, Connection::Keep).await;
+            if matches!(switched, After::Next) { After::Tunnel(tunnel) } else { After::Close }
+        }
+    }
+}
+
+/// The result of `serving`, unless the client leaves before.
+async fn attended<T>(inbound: &Inbound, serving: impl Future<Output = T>) -> Option<T> {
+    let mut serving = pin!(serving);
+    let mut absence = Absence::default();
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = serving.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        absence.poll(inbound, 0, cx).map(|()| None)
+    })
+    .await
+}
+
+/// Looks out for a client that has left: at once where that can be told, else some time after it has closed its side.
+#[derive(Debug, Default)]
+struct Absence {
+    due: Option<Instant>,
+    /// How much the client had taken at the last look.
+    taken: u64,
+    alarm: Alarm,
+}
+
+impl Absence {
+    fn poll(&mut self, inbound: &Inbound, taken: u64, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        match inbound.poll_presence(cx) {
+            Presence::Waits => Poll::Pending,
+            Presence::Gone => Poll::Ready(()),
+            Presence::HalfClosed => {
+                if taken != self.taken {
+                    (self.taken, self.due) = (taken, None);
+                }
+                let due = *self.due.get_or_insert_with(|| Instant::now() + HALF_CLOSED);
+                self.alarm.poll(cx, due)
+            }
+        }
+    }
+}
+
+/// Sends an answer to its end.
+async fn answer(
+    client: &Client,
+    inbound: &Rc<Inbound>,
+    response: Response<ResponseBody>,
+    request: Request,
+    connection: Connection,
+) -> After {
+    let (head, mut body) = response.into_parts();
+    // Where a body is not wanted, nobody can tell it from the next request.
+    let unwanted = !inbound.has_whole_body() && (body.is_own() || inbound.waits_in_vain());
+    let connection = if unwanted { Connection::Close } else { connection };
+    let manner = manner(&head, body.length(), request, connection);
+    inbound.begin_answer(&head, manner, &client.worker.date());
+    let bodiless = request.head || manner.length == Length::Exact(0);
+    let mut framing = if bodiless { Length::None } else { manner.length };
+    if framing == Length::UntilClose && body.has_ended() {
+        framing = Length::None;
+    }
+    let (mut absence, mut unread) = (Absence::default(), Unread::default());
+    let delivered = poll_fn(|cx| {
+        if let Poll::Ready(delivered) = inbound.poll_answer(cx, &mut body, &mut framing) {
+            return Poll::Ready(delivered);
+        }
+        let taken = inbound.written();
+        if unread.poll(inbound, taken, cx).is_ready() || absence.poll(inbound, taken, cx).is_ready() {
+            return Poll::Ready(Delivered::Broken);
+        }
+        Poll::Pending
+    });
+    match delivered.await {
+        Delivered::Broken => After::Close,
+        Delivered::Whole if !inbound.has_whole_body() => After::Linger,
+        Delivered::Whole if manner.connection == Some("close") => {
+            // Over TLS the end must be said, or it looks cut.
+            poll_fn(|cx| inbound.poll_shutdown(cx)).await;
+            After::Close
+        }
+        Delivered::Whole => After::Next,
+    }
+}
+
+/// Looks out for a client that takes nothing of what it is sent.
+#[derive(Debug, Default)]
+struct Unread {
+    due: Option<Instant>,
+    taken: u64,
+    alarm: Alarm,
+}
+
+impl Unread {
+    fn poll(&mut self, inbound: &Inbound, taken: u64, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        if !inbound.has_output() {
+            self.due = None;
+            return Poll::Pending;
+        }
+        if taken != self.taken {
+            (self.taken, self.due) = (taken, None);
+        }
+        let due = *self.due.get_or_insert_with(|| Instant::now() + UNREAD);
+        self.alarm.poll(cx, due)
+    }
+}
+
+/// Closes our side, and reads on until the client has closed, too.
+async fn linger(inbound: &Inbound) {
+    let closing = async {
+        poll_fn(|cx| inbound.poll_shutdown(cx)).await;
+        poll_fn(|cx| inbound.poll_ignore(cx)).await;
+    };
+    let _ = tokio::time::timeout(LINGER, closing).await;
+}
