@@ -15,8 +15,8 @@ async fn curl_is_answered_in_each_version_that_it_speaks() {
     let blue = Upstream::start("blue");
     let proxy = in_front_of(&blue).await;
     let url = format!("http://{}/", proxy.address(WEB));
-    // "1" is how curl writes 1.0.
-    for (option, version) in [("--http1.0", "1"), ("--http1.1", "1.1"), ("--http2-prior-knowledge", "2")] {
+    // The answer names the version that the server speaks (RFC 9110, section 2.5).
+    for (option, version) in [("--http1.0", "1.1"), ("--http1.1", "1.1"), ("--http2-prior-knowledge", "2")] {
         let said = curl(&[&[option, &url], &SAY[..]].concat()).await;
         assert_eq!(said, format!("blue {version} 200"), "{option}");
     }

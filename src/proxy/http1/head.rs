@@ -62,15 +62,19 @@ pub(in crate::proxy) struct Search {
 impl Search {
     /// The length of the head with its empty line; none while it is not all there.
     pub(in crate::proxy) fn end(&mut self, input: &[u8]) -> Result<Option<usize>, Refusal> {
-        while let Some(found) = memchr::memchr(b'\n', &input[self.looked..]) {
-            let newline = self.looked + found;
-            if newline == 0 || input[newline - 1] != b'\r' {
-                return Err(Refusal::Malformed("a line that does not end with CR LF"));
+        const BARE: Refusal = Refusal::Malformed("a line that does not end with CR LF");
+        while let Some(found) = memchr::memchr2(b'\r', b'\n', &input[self.looked..]) {
+            let at = self.looked + found;
+            self.looked = at;
+            match (input[at], input.get(at + 1)) {
+                (b'\r', Some(b'\n')) => {}
+                (b'\r', None) => return Ok(None),
+                _ => return Err(BARE),
             }
-            let empty = newline - self.line == 1;
-            (self.line, self.looked) = (newline + 1, newline + 1);
+            let empty = at == self.line;
+            (self.line, self.looked) = (at + 2, at + 2);
             if empty {
-                return Ok(Some(newline + 1));
+                return Ok(Some(at + 2));
             }
         }
         self.looked = input.len();
@@ -90,8 +94,9 @@ pub(in crate::proxy) fn end(input: &[u8], from: usize) -> Result<Option<usize>, 
 /// Takes a request's head off `input`; none while it is not all there.
 pub(in crate::proxy) fn request(input: &mut BytesMut, search: &mut Search) -> Result<Option<RequestHead>, Refusal> {
     // An empty line before a request is left over from an older client's body (RFC 9112, section 2.2).
-    while search.looked == 0 && input.starts_with(b"\r\n") {
+    while search.line == 0 && input.starts_with(b"\r\n") {
         bytes::Buf::advance(input, 2);
+        *search = Search::default();
     }
     let Some(end) = search.end(input)? else { return Ok(None) };
     *search = Search::default();
@@ -136,6 +141,10 @@ pub(in crate::proxy) fn response(
     search: &mut Search,
     method: &Method,
 ) -> Result<Option<ResponseHead>, Refusal> {
+    // What is no answer at all need not be read to its end.
+    if !input.is_empty() && input.iter().zip(b"HTTP/1.").any(|(a, b)| a != b) {
+        return Err(Refusal::Malformed("its first line"));
+    }
     let Some(end) = search.end(input)? else { return Ok(None) };
     *search = Search::default();
     parse_response(&input.split_to(end).freeze(), method).map(Some)

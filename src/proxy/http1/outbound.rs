@@ -161,7 +161,11 @@ impl Outbound {
             let found =
                 head::response(&mut self.io.input, &mut self.search, sent.method).map_err(|_| Lost::Malformed)?;
             match found {
-                Some(head) if is_interim(&head) => self.pass_on(head, sent)?,
+                Some(head) if is_interim(&head) => {
+                    self.pass_on(head, sent)?;
+                    // The upload may have waited for it.
+                    self.poll_send(cx)?;
+                }
                 Some(head) => {
                     self.body = Decoder::new(head.length);
                     if !head.keeps || head.length == Length::UntilClose {

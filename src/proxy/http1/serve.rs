@@ -5,7 +5,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::{Method, Response, Version};
@@ -32,6 +32,9 @@ const UNREAD: Duration = Duration::from_secs(60);
 /// A connection that is closed before the client has said all is read for so long, so that the client gets to see the
 /// answer before it sees the connection fail (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Of a body that nobody wants, so many bytes are read to keep the connection.
+const UNWANTED: u64 = 64 << 10;
 
 /// Why a connection is no longer served here.
 #[derive(Debug)]
@@ -184,8 +187,8 @@ async fn answer(
     connection: Connection,
 ) -> After {
     let (head, mut body) = response.into_parts();
-    // Where a body is not wanted, nobody can tell it from the next request.
-    let unwanted = !inbound.has_whole_body() && (body.is_own() || inbound.waits_in_vain());
+    // Whether a body follows that nobody has asked for, only the client knows; a large one is not worth the reading.
+    let unwanted = inbound.waits_in_vain() || (body.is_own() && inbound.body_size().lower() > UNWANTED);
     let connection = if unwanted { Connection::Close } else { connection };
     let manner = manner(&head, body.length(), request, connection);
     inbound.begin_answer(&head, manner, &client.worker.date());
@@ -207,7 +210,7 @@ async fn answer(
     });
     match delivered.await {
         Delivered::Broken => After::Close,
-        Delivered::Whole if !inbound.has_whole_body() => After::Linger,
+        Delivered::Whole if unwanted || !drained(inbound).await => After::Linger,
         Delivered::Whole if manner.connection == Some("close") => {
             // Over TLS the end must be said, or it looks cut.
             poll_fn(|cx| inbound.poll_shutdown(cx)).await;
@@ -215,6 +218,29 @@ async fn answer(
         }
         Delivered::Whole => After::Next,
     }
+}
+
+/// Reads what is left of a request's body that nobody wants, so that the next request can be found behind it. False:
+/// there is too much of it.
+async fn drained(inbound: &Inbound) -> bool {
+    if inbound.has_whole_body() {
+        return true;
+    }
+    let mut left = UNWANTED;
+    let reading = poll_fn(|cx| {
+        loop {
+            match ready!(inbound.poll_body(cx)) {
+                None => return Poll::Ready(true),
+                Some(Ok(frame)) => {
+                    let length = frame.data_ref().map_or(0, |d| d.len() as u64);
+                    let Some(less) = left.checked_sub(length) else { return Poll::Ready(false) };
+                    left = less;
+                }
+                Some(Err(_)) => return Poll::Ready(false),
+            }
+        }
+    });
+    tokio::time::timeout(LINGER, reading).await.unwrap_or(false)
 }
 
 /// Looks out for a client that takes nothing of what it is sent.
