@@ -3,13 +3,15 @@
 use super::view::{Explanation, Question};
 use crate::config::spec::Affinity;
 use crate::model::cohort::Position;
+use crate::model::fields::Fields;
 use crate::model::matching::Facts;
 use crate::routing::affinity;
 use crate::routing::table::Service;
 
 /// What `question` would meet at `service` now.
 pub(super) fn explain(service: &Service, question: &Question) -> Explanation {
-    let facts = Facts { headers: &question.headers, query: question.query.as_deref(), client: question.client };
+    let fields = Fields::from(&question.headers);
+    let facts = Facts { fields: &fields, query: question.query.as_deref(), client: question.client };
     let position = affinity::position(&service.affinity, service.salt, &facts);
     let (preferred, by, mut why) = match (service.rule(&facts), position) {
         (Some((rule, group)), _) => (group, "rule", format!("rule {} holds: {}", rule + 1, name(service, group))),

@@ -5,8 +5,10 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use ipnet::IpNet;
+
+use super::fields::{Fields, Known};
 
 /// A regular expression that can be compared by its text.
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ impl Expected {
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The header fields as the client sent them.
-    pub headers: &'a HeaderMap,
+    pub fields: &'a Fields,
     /// The query, without the question mark.
     pub query: Option<&'a str>,
     /// The client's address, after trusted proxies were taken off; none where unknown (unix socket, `explain`).
@@ -82,9 +84,10 @@ impl Conditions {
     /// Whether every condition holds for the request.
     #[must_use]
     pub fn hold(&self, facts: &Facts<'_>) -> bool {
-        self.headers.iter().all(|(name, expected)| {
-            facts.headers.get_all(name).iter().filter_map(|line| text(line.as_bytes())).any(|v| expected.accepts(v))
-        }) && self.cookies.iter().all(|(name, expected)| cookies(facts.headers, name).any(|v| expected.accepts(v)))
+        self.headers
+            .iter()
+            .all(|(name, expected)| facts.fields.all_named(name).filter_map(text).any(|v| expected.accepts(v)))
+            && self.cookies.iter().all(|(name, expected)| cookies(facts.fields, name).any(|v| expected.accepts(v)))
             && self
                 .query
                 .iter()
@@ -106,12 +109,11 @@ fn text(bytes: &[u8]) -> Option<&str> {
 }
 
 /// The values of the cookie `name` (RFC 6265, section 5.4: pairs separated by `;`), surrounding quotes removed.
-pub fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
-    headers
-        .get_all(http::header::COOKIE)
-        .iter()
+pub fn cookies<'a>(fields: &'a Fields, name: &'a str) -> impl Iterator<Item = &'a str> {
+    fields
+        .all(Known::Cookie)
         // Pair by pair: what an application puts into its own cookies must not hide ours.
-        .flat_map(|line| line.as_bytes().split(|b| *b == b';'))
+        .flat_map(|line| line.split(|b| *b == b';'))
         .filter_map(move |pair| {
             let (key, value) = text(pair)?.trim().split_once('=')?;
             (key == name).then(|| value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value))

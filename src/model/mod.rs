@@ -6,6 +6,7 @@
 pub mod adoption;
 pub mod change;
 pub mod cohort;
+pub mod fields;
 pub mod health;
 pub mod histogram;
 pub mod matching;

@@ -3,11 +3,9 @@
 //! The id is random and says nothing; the group is computed from it on every request (see
 //! [`crate::routing::affinity`]).
 
-use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE};
-use http::{HeaderMap, HeaderValue};
-
 use crate::config::spec::{Affinity, Balance};
 use crate::model::cohort::Position;
+use crate::model::fields::{Fields, Known};
 use crate::model::matching::Facts;
 use crate::routing::affinity::position;
 use crate::routing::table::Service;
@@ -49,23 +47,21 @@ fn text(id: u64) -> String {
 }
 
 /// Gives the client its new id, unless the response says that a shared cache may keep it.
-pub(super) fn set_cookie(response: &mut HeaderMap, name: &str, id: u64, secure: bool) {
+pub(super) fn set_cookie(response: &mut Fields, name: &str, id: u64, secure: bool) {
     if may_be_shared(response) {
         return;
     }
     let secure = if secure { "; Secure" } else { "" };
     let cookie = format!("{name}={}; Path=/; Max-Age={MAX_AGE}; HttpOnly; SameSite=Lax{secure}", text(id));
-    if let Ok(value) = HeaderValue::try_from(cookie) {
-        response.append(SET_COOKIE, value);
-    }
+    response.add(Known::SetCookie, cookie.as_bytes());
 }
 
 /// Whether a shared cache may keep the response (RFC 9111, section 3): it says public, s-maxage, a max-age above 0 or
 /// Expires, and neither private nor no-store.
-fn may_be_shared(response: &HeaderMap) -> bool {
-    let mut keeps = response.contains_key(EXPIRES);
-    for line in response.get_all(CACHE_CONTROL) {
-        let Ok(line) = line.to_str() else { continue };
+fn may_be_shared(response: &Fields) -> bool {
+    let mut keeps = response.has(Known::Expires);
+    for line in response.all(Known::CacheControl) {
+        let Ok(line) = std::str::from_utf8(line) else { continue };
         for directive in line.split(',') {
             let (name, value) = directive.trim().split_once('=').unwrap_or((directive.trim(), ""));
             match name.to_ascii_lowercase().as_str() {
@@ -96,15 +92,15 @@ mod tests {
             (Some("private"), true, true),
             (Some("no-cache"), false, true),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             if let Some(value) = cache_control {
-                headers.insert(CACHE_CONTROL, HeaderValue::from_static(value));
+                headers.add(Known::CacheControl, value.as_bytes());
             }
             if expires {
-                headers.insert(EXPIRES, HeaderValue::from_static("Thu, 01 Dec 2044 16:00:00 GMT"));
+                headers.add(Known::Expires, b"Thu, 01 Dec 2044 16:00:00 GMT");
             }
             set_cookie(&mut headers, "pointsman", 7, true);
-            assert_eq!(headers.contains_key(SET_COOKIE), expected, "{cache_control:?} {expires}");
+            assert_eq!(headers.has(Known::SetCookie), expected, "{cache_control:?} {expires}");
         }
     }
 }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::alarm::Alarm;
@@ -150,7 +149,7 @@ impl Streamed {
             record.bytes += data.len() as u64;
         }
         if let (Some(trailers), Grpc::Yes) = (frame.trailers_ref(), self.grpc) {
-            self.end(grpc_outcome(trailers));
+            self.end(grpc_outcome(trailers.get("grpc-status").map(http::HeaderValue::as_bytes)));
         } else if self.source.is_ended() {
             self.end(Outcome::Ok);
         }
@@ -168,8 +167,8 @@ impl Streamed {
 
 /// The outcome by `grpc-status`: which codes are the server's fault follows the gRPC status code documentation
 /// (UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS).
-pub(super) fn grpc_outcome(header: &HeaderMap) -> Outcome {
-    match header.get("grpc-status").map(http::HeaderValue::as_bytes) {
+pub(super) fn grpc_outcome(status: Option<&[u8]>) -> Outcome {
+    match status {
         Some(b"2" | b"4" | b"12" | b"13" | b"14" | b"15") => Outcome::ServerError,
         _ => Outcome::Ok,
     }

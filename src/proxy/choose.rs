@@ -7,12 +7,11 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use http::HeaderMap;
-
 use super::affinity::{self, Place};
 use super::error::ProxyError;
 use super::worker::Worker;
 use crate::config::spec::SendsTo;
+use crate::model::fields::Fields;
 use crate::model::matching::Facts;
 use crate::routing::live::{GroupSlot, Health};
 use crate::routing::publish::Snapshot;
@@ -80,7 +79,7 @@ impl Drop for Claim {
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) target: Target<'a>,
-    pub(super) headers: &'a HeaderMap,
+    pub(super) fields: &'a Fields,
     pub(super) query: Option<&'a str>,
     pub(super) client: Option<IpAddr>,
     pub(super) listener: &'a Listener,
@@ -106,7 +105,7 @@ pub(super) fn choose(worker: &Worker, asked: &Asked<'_>) -> Result<Chosen, Proxy
         let Action::Forward(service) = route.action else {
             return Ok(Chosen::Answer { snapshot, route: index });
         };
-        let facts = Facts { headers: asked.headers, query: asked.query, client: asked.client };
+        let facts = Facts { fields: asked.fields, query: asked.query, client: asked.client };
         let place = affinity::place(&snapshot.services[service], &facts);
         let group = group(worker, &snapshot.services[service], asked.listener.sends_to, &facts, place)?;
         if let Some(claim) = Claim::enter(worker, &snapshot, service, group) {

@@ -6,16 +6,10 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use http::header::{FORWARDED, HOST, HeaderName};
-use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
-use super::glance::{Field, Glance};
+use crate::model::fields::{Fields, Known};
 use crate::model::matching::contains;
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The other end of a client's connection; made once per connection.
 #[derive(Debug)]
@@ -23,20 +17,16 @@ pub(super) struct Peer {
     /// None for a unix socket.
     pub(super) address: Option<IpAddr>,
     /// Its address as a header value.
-    text: HeaderValue,
+    text: String,
     /// `https` or `http`.
-    proto: HeaderValue,
+    proto: &'static str,
 }
 
 impl Peer {
     pub(super) fn new(address: Option<IpAddr>, tls: bool) -> Self {
         let address = address.map(|ip| ip.to_canonical());
         let text = address.map_or_else(|| "unix:".to_owned(), |ip| ip.to_string());
-        Self {
-            address,
-            text: HeaderValue::try_from(text).expect("addresses are visible ASCII"),
-            proto: HeaderValue::from_static(if tls { "https" } else { "http" }),
-        }
+        Self { address, text, proto: if tls { "https" } else { "http" } }
     }
 
     /// Whether this peer's forwarding fields are believed.
@@ -45,12 +35,12 @@ impl Peer {
     }
 
     /// The client's address: the right-most address of `X-Forwarded-For` that is not a trusted proxy's.
-    pub(super) fn client(&self, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    pub(super) fn client(&self, fields: &Fields, trusted: &[IpNet]) -> Option<IpAddr> {
         if !self.is_trusted(trusted) {
             return self.address;
         }
         let mut client = self.address;
-        for ip in forwarded_for(headers) {
+        for ip in forwarded_for(fields) {
             let Some(ip) = ip else { break };
             client = Some(ip);
             if !contains(trusted, ip) {
@@ -61,67 +51,64 @@ impl Peer {
     }
 
     /// Whether the client came by TLS, as far as it can be known.
-    pub(super) fn is_secure(&self, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
-        match headers.get(X_FORWARDED_PROTO) {
-            Some(proto) if self.is_trusted(trusted) => proto.as_bytes().eq_ignore_ascii_case(b"https"),
+    pub(super) fn is_secure(&self, fields: &Fields, trusted: &[IpNet]) -> bool {
+        match fields.get(Known::ForwardedProto) {
+            Some(proto) if self.is_trusted(trusted) => proto.eq_ignore_ascii_case(b"https"),
             _ => self.proto == "https",
         }
     }
 
     /// Writes the forwarding fields for the upstream.
-    pub(super) fn announce(&self, headers: &mut HeaderMap, trusted: &[IpNet], glance: Glance) {
-        let host = headers.get(HOST).cloned();
+    pub(super) fn announce(&self, fields: &mut Fields, trusted: &[IpNet]) {
         if self.is_trusted(trusted) {
-            return self.announce_chain(headers, host);
+            return self.announce_chain(fields);
         }
-        if glance.has(Field::Forwarded) {
-            headers.insert(FORWARDED, self.forwarded(host.as_ref()));
+        if fields.has(Known::Forwarded) {
+            let element = self.forwarded(fields.get(Known::Host));
+            fields.set(Known::Forwarded, element.as_bytes());
         }
-        headers.insert(X_FORWARDED_FOR, self.text.clone());
-        headers.insert(X_FORWARDED_PROTO, self.proto.clone());
-        if let Some(host) = host {
-            headers.insert(X_FORWARDED_HOST, host);
-        } else {
-            headers.remove(X_FORWARDED_HOST);
-        }
+        fields.set(Known::ForwardedFor, self.text.as_bytes());
+        fields.set(Known::ForwardedProto, self.proto.as_bytes());
+        fields.set_from(Known::ForwardedHost, Known::Host);
     }
 
     /// Behind a trusted proxy: what it says stays, the peer itself is added to the chain.
-    fn announce_chain(&self, headers: &mut HeaderMap, host: Option<HeaderValue>) {
-        let mut chain = String::new();
-        for line in headers.get_all(X_FORWARDED_FOR) {
-            let _ = write!(chain, "{}, ", String::from_utf8_lossy(line.as_bytes()));
+    fn announce_chain(&self, fields: &mut Fields) {
+        let mut chain = fields.all(Known::ForwardedFor).collect::<Vec<_>>();
+        chain.push(self.text.as_bytes());
+        let chain = chain.join(&b", "[..]);
+        fields.set(Known::ForwardedFor, &chain);
+        if !fields.has(Known::ForwardedProto) {
+            fields.add(Known::ForwardedProto, self.proto.as_bytes());
         }
-        chain.push_str(self.text.to_str().unwrap_or_default());
-        headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(chain).unwrap_or_else(|_| self.text.clone()));
-        headers.entry(X_FORWARDED_PROTO).or_insert_with(|| self.proto.clone());
-        if let Some(host) = host {
-            headers.entry(X_FORWARDED_HOST).or_insert(host);
+        if !fields.has(Known::ForwardedHost) {
+            fields.set_from(Known::ForwardedHost, Known::Host);
         }
-        if headers.contains_key(FORWARDED) {
-            headers.append(FORWARDED, self.forwarded(None));
+        if fields.has(Known::Forwarded) {
+            let element = self.forwarded(None);
+            fields.add(Known::Forwarded, element.as_bytes());
         }
     }
 
     /// One element of `Forwarded` (RFC 7239, section 4): an IPv6 address is quoted and in brackets.
-    fn forwarded(&self, host: Option<&HeaderValue>) -> HeaderValue {
+    fn forwarded(&self, host: Option<&[u8]>) -> String {
         let node = match self.address {
             Some(IpAddr::V6(ip)) => format!("\"[{ip}]\""),
             Some(IpAddr::V4(ip)) => ip.to_string(),
             None => "unknown".to_owned(),
         };
-        let mut element = format!("for={node};proto={}", self.proto.to_str().unwrap_or_default());
-        if let Some(host) = host.and_then(|h| h.to_str().ok()).filter(|h| !h.contains(['"', '\\'])) {
+        let mut element = format!("for={node};proto={}", self.proto);
+        if let Some(host) = host.and_then(|h| std::str::from_utf8(h).ok()).filter(|h| !h.contains(['"', '\\'])) {
             let _ = write!(element, ";host=\"{host}\"");
         }
-        HeaderValue::try_from(element).unwrap_or_else(|_| HeaderValue::from_static("for=unknown"))
+        element
     }
 }
 
 /// The addresses of `X-Forwarded-For` from the right; `None` for what is no address.
-fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
-    lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(',').map(|part| address(part.trim())))
+fn forwarded_for(fields: &Fields) -> impl Iterator<Item = Option<IpAddr>> {
+    let lines = fields.all(Known::ForwardedFor).rev();
+    lines.flat_map(|line| std::str::from_utf8(line).unwrap_or_default().rsplit(',').map(|part| address(part.trim())))
 }
 
 /// `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]:5`.
@@ -132,10 +119,16 @@ fn address(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderName, HeaderValue};
+
     use super::*;
 
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
+    fn headers(lines: &[(&'static str, &'static str)]) -> Fields {
+        let mut fields = Fields::new();
+        for (name, value) in lines {
+            fields.add_named(&HeaderName::from_static(name), &HeaderValue::from_static(value));
+        }
+        fields
     }
 
     #[test]
@@ -165,8 +158,8 @@ mod tests {
             ("x-forwarded-host", "evil"),
             ("forwarded", "for=6.6.6.6"),
         ]);
-        let glance = Glance::at(&sent);
-        Peer::new("2001:db8::7".parse().ok(), false).announce(&mut sent, &[], glance);
+        Peer::new("2001:db8::7".parse().ok(), false).announce(&mut sent, &[]);
+        let sent = sent.to_map();
         assert_eq!(sent["x-forwarded-for"], "2001:db8::7");
         assert_eq!(sent["x-forwarded-proto"], "http");
         assert_eq!(sent["x-forwarded-host"], "shop.example.com");
@@ -179,8 +172,8 @@ mod tests {
         let peer = Peer::new("10.0.0.1".parse().ok(), false);
         let mut sent = headers(&[("x-forwarded-for", "198.51.100.1"), ("x-forwarded-proto", "https")]);
         assert!(peer.is_secure(&sent, &trusted));
-        let glance = Glance::at(&sent);
-        peer.announce(&mut sent, &trusted, glance);
+        peer.announce(&mut sent, &trusted);
+        let sent = sent.to_map();
         assert_eq!(sent["x-forwarded-for"], "198.51.100.1, 10.0.0.1");
         assert_eq!(sent["x-forwarded-proto"], "https");
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::Request;
+use http::uri::PathAndQuery;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -23,19 +24,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
+use super::accept;
 use super::body::{Grpc, ResponseBody};
 use super::client::Peer;
 use super::error::ProxyError;
-use super::glance::Glance;
-use super::http1::head;
+use super::http1::head::{self, Call};
 use super::http1::io::Io;
 use super::http1::serve::{self, End};
 use super::preface::{self, Spoken};
 use super::request::{self, Asks, Reply};
+use super::respond::{self, Response};
 use super::source::Source;
 use super::wire::{Socket, Wire};
 use super::worker::{LocalExecutor, Worker};
-use super::{accept, respond};
+use crate::model::fields::Fields;
 use crate::routing::claim::Slot;
 use crate::routing::table::Listener;
 
@@ -271,15 +273,31 @@ where
 async fn one(client: Rc<Client>, request: Request<Incoming>) -> Result<http::Response<ResponseBody>, Infallible> {
     let busy = Busy::new(&client);
     let (parts, body) = request.into_parts();
-    let glance = Glance::at(&parts.headers);
+    let call = call(parts);
     let body = if body.is_end_stream() { Source::Empty } else { Source::Http2(body) };
-    let mut response = match request::serve(&client, Asks { parts, glance, body, inbound: None }).await {
+    let response = match request::serve(&client, Asks { call, body, inbound: None }).await {
         Reply::Answer(response) => response,
         // Nobody asks for one over HTTP/2.
         Reply::Tunnel(..) => respond::error(ProxyError::UnexpectedUpgrade, Grpc::No),
     };
-    response.body_mut().keep_busy(busy);
+    let Response { status, fields, mut body } = response;
+    body.keep_busy(busy);
+    let mut response = http::Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = fields.to_map();
     Ok(response)
+}
+
+/// What a request over HTTP/2 asks for.
+fn call(parts: http::request::Parts) -> Call {
+    let uri = parts.uri.into_parts();
+    Call {
+        method: parts.method,
+        path: uri.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")),
+        authority: uri.authority,
+        version: parts.version,
+        fields: Fields::from(&parts.headers),
+    }
 }
 
 /// Drives a connection until it ends or has to; asks it to finish when it should.

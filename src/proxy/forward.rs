@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use http::response;
+use http::StatusCode;
 use smallvec::SmallVec;
 
 use super::affinity::Place;
@@ -12,18 +12,18 @@ use super::balance;
 use super::choose;
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::glance::Glance;
 use super::outgoing::Outgoing;
 use super::pool::Lease;
 use super::retry::{self, Again, Reached};
 use super::send;
 use super::source::Source;
+use crate::model::fields::Fields;
 
 /// An upstream's answer.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) head: response::Parts,
-    pub(super) glance: Glance,
+    pub(super) status: StatusCode,
+    pub(super) fields: Fields,
     pub(super) body: Source,
     pub(super) lease: Lease,
 }
@@ -107,7 +107,7 @@ fn elsewhere(exchange: &mut Exchange, outgoing: &mut Outgoing, place: Place, tri
     tried.upstreams.clear();
     let claim = choose::another_group(&exchange.worker, &exchange.claim, &tried.groups, place)?;
     for (name, _) in &exchange.claim.group().headers {
-        outgoing.headers.remove(name);
+        outgoing.fields.remove_named(name.as_str().as_bytes());
     }
     exchange.claim = claim;
     next_upstream(exchange, place, tried)

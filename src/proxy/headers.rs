@@ -3,124 +3,106 @@
 //! RFC 9110, section 7.6.1: first everything that `Connection` names and the standard set are removed, then our own
 //! fields are added. `TE: trailers` stays; `Upgrade` stays for WebSockets only.
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
-};
-use http::{HeaderMap, HeaderValue};
-
-use super::glance::{Field, Glance};
 use crate::config::spec::HeaderEdits;
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+use crate::model::fields::{Fields, Known};
 
 /// What belongs to one connection (RFC 9110, section 7.6.1, and what older clients and servers send).
-static HOP_BY_HOP: [(Field, HeaderName); 8] = [
-    (Field::Connection, CONNECTION),
-    (Field::KeepAlive, KEEP_ALIVE),
-    (Field::ProxyConnection, PROXY_CONNECTION),
-    (Field::Te, TE),
-    (Field::TransferEncoding, TRANSFER_ENCODING),
-    (Field::Upgrade, UPGRADE),
-    (Field::ProxyAuth, PROXY_AUTHENTICATE),
-    (Field::ProxyAuth, PROXY_AUTHORIZATION),
+const HOP_BY_HOP: [Known; 8] = [
+    Known::Connection,
+    Known::KeepAlive,
+    Known::ProxyConnection,
+    Known::Te,
+    Known::TransferEncoding,
+    Known::Upgrade,
+    Known::ProxyAuthenticate,
+    Known::ProxyAuthorization,
 ];
 
 /// Whether the header asks for a WebSocket (RFC 6455, section 4.1).
-pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
-    headers.get(UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
-        && tokens(headers, &CONNECTION).any(|t| t.eq_ignore_ascii_case("upgrade"))
+pub(super) fn wants_websocket(fields: &Fields) -> bool {
+    fields.get(Known::Upgrade).is_some_and(|v| v.eq_ignore_ascii_case(b"websocket"))
+        && tokens(fields, Known::Connection).any(|t| t.eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// Removes the fields that belong to one connection.
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, glance: Glance) {
-    if !glance.has_hop_by_hop() {
+pub(super) fn remove_hop_by_hop(fields: &mut Fields) {
+    if !fields.has_any(&HOP_BY_HOP) {
         return;
     }
-    // Chunks count, whatever length is named beside them (RFC 9112, section 6.3): sent on alone, it would cut the body.
-    if glance.has(Field::TransferEncoding) {
-        headers.remove(CONTENT_LENGTH);
-    }
-    let trailers = glance.has(Field::Te) && tokens(headers, &TE).any(|t| t.eq_ignore_ascii_case("trailers"));
-    if glance.has(Field::Connection) {
-        remove_named(headers);
-    }
-    for (field, name) in &HOP_BY_HOP {
-        if glance.has(*field) {
-            headers.remove(name);
-        }
+    let trailers = tokens(fields, Known::Te).any(|t| t.eq_ignore_ascii_case(b"trailers"));
+    remove_named(fields);
+    for known in HOP_BY_HOP {
+        fields.remove(known);
     }
     if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+        fields.add(Known::Te, b"trailers");
     }
 }
 
 /// Removes what `Connection` names, but for the fields that make the message what it is: a client must not be able
 /// to have `Host` or our own fields dropped.
-fn remove_named(headers: &mut HeaderMap) {
-    let plain = |v: &HeaderValue| {
-        v.as_bytes().eq_ignore_ascii_case(b"keep-alive") || v.as_bytes().eq_ignore_ascii_case(b"close")
-    };
-    if headers.get_all(CONNECTION).iter().all(plain) {
+fn remove_named(fields: &mut Fields) {
+    let plain = |t: &[u8]| t.eq_ignore_ascii_case(b"keep-alive") || t.eq_ignore_ascii_case(b"close");
+    if tokens(fields, Known::Connection).all(plain) {
         return;
     }
-    let named: Vec<HeaderName> = tokens(headers, &CONNECTION).filter_map(|t| t.parse().ok()).collect();
+    let named: Vec<Vec<u8>> = tokens(fields, Known::Connection).map(<[u8]>::to_vec).collect();
     for name in named {
-        if name != HOST && name != CONTENT_LENGTH && name != http::header::CONTENT_TYPE {
-            headers.remove(name);
+        if !matches!(Known::of(&name), Some(Known::Host | Known::ContentLength | Known::ContentType)) {
+            fields.remove_named(&name);
         }
     }
 }
 
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).map(str::trim)
+fn tokens(fields: &Fields, known: Known) -> impl Iterator<Item = &[u8]> {
+    fields.all(known).flat_map(|v| v.split(|b| *b == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// Asks for a WebSocket on the next connection.
-pub(super) fn ask_for_websocket(headers: &mut HeaderMap) {
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, WEBSOCKET);
+pub(super) fn ask_for_websocket(fields: &mut Fields) {
+    fields.set(Known::Connection, b"upgrade");
+    fields.set(Known::Upgrade, b"websocket");
 }
 
 /// The route's edits: first removed, then set.
-pub(super) fn edit(headers: &mut HeaderMap, edits: &HeaderEdits) {
+pub(super) fn edit(fields: &mut Fields, edits: &HeaderEdits) {
     for name in &edits.remove {
-        headers.remove(name);
+        fields.remove_named(name.as_str().as_bytes());
     }
     for (name, value) in &edits.set {
-        headers.insert(name, value.clone());
+        fields.set_named(name, value);
     }
 }
 
 /// HTTP/2 clients may cut `Cookie` into several lines; HTTP/1.1 wants one (RFC 9113, section 8.2.3).
-pub(super) fn join_cookies(headers: &mut HeaderMap) {
-    let lines = headers.get_all(COOKIE);
-    if lines.iter().count() < 2 {
-        return;
-    }
-    let joined = lines.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
-    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)) {
-        headers.insert(COOKIE, value);
+pub(super) fn join_cookies(fields: &mut Fields) {
+    if fields.all(Known::Cookie).nth(1).is_some() {
+        let joined = fields.all(Known::Cookie).collect::<Vec<_>>().join(&b"; "[..]);
+        fields.set(Known::Cookie, &joined);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
     use super::*;
 
-    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn fields(lines: &[(&'static str, &'static str)]) -> Fields {
+        let mut fields = Fields::new();
         for (name, value) in lines {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            fields.add_named(&HeaderName::from_static(name), &HeaderValue::from_static(value));
         }
-        headers
+        fields
+    }
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields(lines).to_map()
     }
 
     #[test]
     fn what_belongs_to_one_connection_is_removed_and_te_trailers_stays() {
-        let mut headers = map(&[
+        let mut sent = fields(&[
             ("host", "a"),
             ("connection", "close, X-Secret"),
             ("connection", "host"),
@@ -132,34 +114,21 @@ mod tests {
             ("upgrade", "h2c"),
             ("accept", "*/*"),
         ]);
-        let glance = Glance::at(&headers);
-        remove_hop_by_hop(&mut headers, glance);
-        assert_eq!(headers, map(&[("host", "a"), ("te", "trailers"), ("accept", "*/*")]));
-    }
-
-    #[test]
-    fn a_length_beside_chunks_goes_with_them() {
-        let mut headers = map(&[("content-length", "3"), ("transfer-encoding", "chunked"), ("accept", "*/*")]);
-        let glance = Glance::at(&headers);
-        remove_hop_by_hop(&mut headers, glance);
-        assert_eq!(headers, map(&[("accept", "*/*")]));
-        let mut headers = map(&[("content-length", "3"), ("connection", "close")]);
-        let glance = Glance::at(&headers);
-        remove_hop_by_hop(&mut headers, glance);
-        assert_eq!(headers, map(&[("content-length", "3")]));
+        remove_hop_by_hop(&mut sent);
+        assert_eq!(sent.to_map(), map(&[("host", "a"), ("te", "trailers"), ("accept", "*/*")]));
     }
 
     #[test]
     fn only_a_websocket_is_an_upgrade() {
-        assert!(wants_websocket(&map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")])));
-        assert!(!wants_websocket(&map(&[("connection", "upgrade"), ("upgrade", "h2c")])));
-        assert!(!wants_websocket(&map(&[("upgrade", "websocket")])));
+        assert!(wants_websocket(&fields(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")])));
+        assert!(!wants_websocket(&fields(&[("connection", "upgrade"), ("upgrade", "h2c")])));
+        assert!(!wants_websocket(&fields(&[("upgrade", "websocket")])));
     }
 
     #[test]
     fn cut_cookies_are_joined() {
-        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2")]);
-        join_cookies(&mut headers);
-        assert_eq!(headers, map(&[("cookie", "a=1; b=2")]));
+        let mut sent = fields(&[("cookie", "a=1"), ("cookie", "b=2")]);
+        join_cookies(&mut sent);
+        assert_eq!(sent.to_map(), map(&[("cookie", "a=1; b=2")]));
     }
 }

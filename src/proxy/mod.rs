@@ -16,7 +16,6 @@ mod connection;
 mod error;
 mod exchange;
 mod forward;
-mod glance;
 mod headers;
 mod http1;
 mod outgoing;

@@ -2,16 +2,14 @@
 
 use std::rc::Rc;
 
-use http::header::HOST;
-use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, Uri, Version};
+use http::{Method, Request, Uri, Version};
 
 use super::connect::Speaks;
 use super::connection::Client;
 use super::error::ProxyError;
-use super::glance::Field;
 use super::headers;
+use super::http1::head::Call;
 use super::http1::inbound::Inbound;
 use super::http1::outbound::Sent;
 use super::request::Asks;
@@ -19,6 +17,7 @@ use super::retry::{self, Repeatable};
 use super::source::Source;
 use super::target;
 use super::upload::{OutgoingBody, Upload};
+use crate::model::fields::{Fields, Known};
 use crate::routing::table::{Route, Upstream};
 
 /// A request as it goes to an upstream, kept for a repeated attempt.
@@ -26,7 +25,7 @@ use crate::routing::table::{Route, Upstream};
 pub(super) struct Outgoing {
     pub(super) method: Method,
     pub(super) path: PathAndQuery,
-    pub(super) headers: HeaderMap,
+    pub(super) fields: Fields,
     /// None where there is no body.
     pub(super) upload: Option<Rc<Upload>>,
     pub(super) speaks: Speaks,
@@ -39,24 +38,22 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Takes over the client's request, as the route wants it.
     pub(super) fn new(client: &Client, asks: &mut Asks<'_>, route: &Route, limit: u64) -> Result<Self, ProxyError> {
-        let Asks { parts, glance, body, inbound } = asks;
-        let glance = *glance;
+        let Asks { call, body, inbound } = asks;
         let body = std::mem::replace(body, Source::Empty);
-        let websocket = glance.has(Field::Upgrade)
-            && asks_for_websocket(parts)
+        let websocket = call.fields.has(Known::Upgrade)
+            && asks_for_websocket(call)
             && inbound.is_some()
             && matches!(body, Source::Empty);
-        let host = target::host_to_send(parts);
-        let path = target::path(&parts.uri, route.strip_prefix.as_deref())?;
-        let mut fields = std::mem::take(&mut parts.headers);
-        headers::remove_hop_by_hop(&mut fields, glance);
-        if parts.version == Version::HTTP_2 {
+        let path = target::path(&call.path, route.strip_prefix.as_deref())?;
+        let mut fields = std::mem::take(&mut call.fields);
+        headers::remove_hop_by_hop(&mut fields);
+        if call.version == Version::HTTP_2 {
             headers::join_cookies(&mut fields);
         }
-        if let Some(host) = host {
-            fields.insert(HOST, host);
+        if let Some(host) = target::host_to_send(call) {
+            fields.set(Known::Host, host.as_bytes());
         }
-        client.peer.announce(&mut fields, &client.listener.trusted_proxies, glance);
+        client.peer.announce(&mut fields, &client.listener.trusted_proxies);
         headers::edit(&mut fields, &route.request_headers);
         let mut speaks = Speaks::Any;
         if websocket {
@@ -66,7 +63,7 @@ impl Outgoing {
         let expects = inbound.is_some_and(|i| i.waits_in_vain());
         let upload = (!body.is_ended()).then(|| Upload::new(body, limit));
         let inbound = inbound.map(Rc::clone);
-        Ok(Self { method: parts.method.clone(), path, headers: fields, upload, speaks, inbound, expects })
+        Ok(Self { method: call.method.clone(), path, fields, upload, speaks, inbound, expects })
     }
 
     /// Whether the client has asked for a WebSocket.
@@ -88,8 +85,8 @@ impl Outgoing {
     /// In the form of HTTP/1.1: origin-form target and `Host`.
     pub(super) fn http1(&mut self, upstream: &Upstream) -> Sent<'_> {
         // A client of HTTP/1.0 need not name a host, but HTTP/1.1 demands one (RFC 9112, section 3.2).
-        if !self.headers.contains_key(HOST) {
-            self.headers.insert(HOST, upstream.authority.clone());
+        if !self.fields.has(Known::Host) {
+            self.fields.set(Known::Host, upstream.authority.as_bytes());
         }
         if let (Some(upload), true) = (&self.upload, self.expects) {
             // Where the client wants to know first whether its body is welcome, the upstream is who knows.
@@ -98,24 +95,23 @@ impl Outgoing {
         Sent {
             method: &self.method,
             path: self.path.as_str(),
-            headers: &self.headers,
+            fields: &self.fields,
             upload: self.upload.as_ref(),
             client: self.inbound.as_ref(),
         }
     }
 
     /// In the form of HTTP/2: `:scheme` and `:authority` in place of `Host` (RFC 9113, section 8.3.1).
-    /// The header is moved out.
-    pub(super) fn http2(&mut self, upstream: &Upstream) -> Request<OutgoingBody> {
+    pub(super) fn http2(&self, upstream: &Upstream) -> Request<OutgoingBody> {
         // Over HTTP/2 nothing is heard of a 100: the body goes as soon as the upstream takes it.
         if let Some(upload) = &self.upload {
             upload.let_go();
         }
-        let mut headers = std::mem::take(&mut self.headers);
-        let host = headers.remove(HOST);
-        let authority = host.as_ref().unwrap_or(&upstream.authority);
+        let mut headers = self.fields.to_map();
+        headers.remove(http::header::HOST);
+        let authority = self.fields.get(Known::Host).unwrap_or(upstream.authority.as_bytes());
         let scheme = if upstream.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        let uri = Uri::builder().scheme(scheme).authority(authority.as_bytes()).path_and_query(self.path.clone());
+        let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(self.path.clone());
         let mut request = Request::new(self.body());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri.build().unwrap_or_else(|_| Uri::from(self.path.clone()));
@@ -126,6 +122,6 @@ impl Outgoing {
 }
 
 /// Whether it asks for a WebSocket in the one form that HTTP/1.1 has for it (RFC 6455, section 4.1).
-fn asks_for_websocket(parts: &Parts) -> bool {
-    parts.version == Version::HTTP_11 && parts.method == Method::GET && headers::wants_websocket(&parts.headers)
+fn asks_for_websocket(call: &Call) -> bool {
+    call.version == Version::HTTP_11 && call.method == Method::GET && headers::wants_websocket(&call.fields)
 }

@@ -8,14 +8,13 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::HeaderName;
 use hyper::client::conn::http2;
 use tokio::sync::Semaphore;
 
 use super::http1::outbound::Outbound;
 use super::upload::OutgoingBody;
 use super::worker::Worker;
+use crate::model::fields::{Fields, Known};
 
 /// Idle connections that a worker keeps for an upstream.
 const MOST_IDLE: usize = 256;
@@ -129,9 +128,8 @@ impl Pools {
 }
 
 /// `Keep-Alive: timeout=5`: for how long the upstream keeps an idle connection.
-pub(super) fn keeps(headers: &HeaderMap) -> Option<Duration> {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    let value = headers.get(KEEP_ALIVE)?.to_str().ok()?;
+pub(super) fn keeps(fields: &Fields) -> Option<Duration> {
+    let value = std::str::from_utf8(fields.get(Known::KeepAlive)?).ok()?;
     let seconds = value.split(',').find_map(|p| p.trim().strip_prefix("timeout="))?;
     seconds.parse().ok().map(Duration::from_secs)
 }

@@ -6,8 +6,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::request::Parts;
-use http::{Response, StatusCode};
+use http::StatusCode;
 
 use super::affinity::{self, Place};
 use super::body::{Grpc, ResponseBody, grpc_outcome};
@@ -16,13 +15,15 @@ use super::connection::Client;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Answer, forward};
-use super::glance::{Field, Glance};
+use super::http1::head::Call;
 use super::http1::inbound::Inbound;
 use super::outgoing::Outgoing;
+use super::respond::Response;
 use super::source::Source;
 use super::tunnel::Tunnel;
 use super::{headers, pool, respond, target, tunnel};
 use crate::config::spec::Affinity;
+use crate::model::fields::{Fields, Known};
 use crate::model::outcome::Outcome;
 use crate::routing::table::{Action, Route, Target};
 use crate::telemetry::access_log::Record;
@@ -30,8 +31,7 @@ use crate::telemetry::access_log::Record;
 /// A request as it came.
 #[derive(Debug)]
 pub(super) struct Asks<'a> {
-    pub(super) parts: Parts,
-    pub(super) glance: Glance,
+    pub(super) call: Call,
     pub(super) body: Source,
     /// The connection that it came on; none for HTTP/2.
     pub(super) inbound: Option<&'a Rc<Inbound>>,
@@ -40,14 +40,14 @@ pub(super) struct Asks<'a> {
 /// What is sent back.
 #[derive(Debug)]
 pub(super) enum Reply {
-    Answer(Response<ResponseBody>),
+    Answer(Response),
     /// The head of an answer, after which the connection becomes a tunnel.
-    Tunnel(Response<ResponseBody>, Box<Tunnel>),
+    Tunnel(Response, Box<Tunnel>),
 }
 
 /// Serves one request.
 pub(super) async fn serve(client: &Rc<Client>, mut asks: Asks<'_>) -> Reply {
-    let grpc = if asks.glance.has(Field::ContentType) { respond::is_grpc(&asks.parts.headers) } else { Grpc::No };
+    let grpc = respond::is_grpc(&asks.call.fields);
     let mut visit = Visit { client, started: Instant::now(), grpc, record: None, exchange: None };
     match visit.go(&mut asks).await {
         Ok(reply) => reply,
@@ -68,22 +68,22 @@ struct Visit<'c> {
 
 impl Visit<'_> {
     async fn go(&mut self, asks: &mut Asks<'_>) -> Result<Reply, ProxyError> {
-        let (client, parts) = (self.client, &asks.parts);
-        let address = client.peer.client(&parts.headers, &client.listener.trusted_proxies);
+        let (client, call) = (self.client, &asks.call);
+        let address = client.peer.client(&call.fields, &client.listener.trusted_proxies);
         self.record = client.worker.access_log.as_ref().and_then(|log| {
-            log.begin(&parts.method, target::host(parts), parts.uri.path(), address, client.listener.name.as_str())
+            log.begin(&call.method, target::host(call), call.path.path(), address, client.listener.name.as_str())
         });
-        target::check(parts)?;
+        target::check(call)?;
         let target = Target {
-            host: target::host(parts),
-            path: parts.uri.path(),
-            method: &parts.method,
+            host: target::host(call),
+            path: call.path.path(),
+            method: &call.method,
             listener: Some(&client.listener.name),
         };
-        let query = parts.uri.query();
-        let asked = Asked { target, headers: &parts.headers, query, client: address, listener: &client.listener };
+        let query = call.path.query();
+        let asked = Asked { target, fields: &call.fields, query, client: address, listener: &client.listener };
         match choose(&client.worker, &asked)? {
-            Chosen::Answer { snapshot, route } => Ok(Reply::Answer(self.answer(&snapshot.routes.all()[route], parts))),
+            Chosen::Answer { snapshot, route } => Ok(Reply::Answer(self.answer(&snapshot.routes.all()[route], call))),
             Chosen::Forward { claim, route, place } => {
                 self.exchange = Some(Exchange::new(client, claim, self.started, self.record.take()));
                 self.forward(asks, route, place).await
@@ -98,7 +98,7 @@ impl Visit<'_> {
         let route = &snapshot.routes.all()[route];
         // Only a cookie asks for it.
         let trusted = &self.client.listener.trusted_proxies;
-        let secure = place.assigned.is_some() && self.client.peer.is_secure(&asks.parts.headers, trusted);
+        let secure = place.assigned.is_some() && self.client.peer.is_secure(&asks.call.fields, trusted);
         let sent = async {
             let mut outgoing = Outgoing::new(self.client, asks, route, u64::MAX)?;
             Ok((forward(&mut exchange, &mut outgoing, place).await?, outgoing.is_upgrade()))
@@ -111,34 +111,32 @@ impl Visit<'_> {
             }
         };
         let mut reply = match answer.body {
-            Source::Upstream(outbound) if upgrade && answer.head.status == StatusCode::SWITCHING_PROTOCOLS => {
-                tunnel::open(self.client, exchange, answer.head, outbound.into_io())
+            Source::Upstream(outbound) if upgrade && answer.status == StatusCode::SWITCHING_PROTOCOLS => {
+                tunnel::open(self.client, exchange, answer.fields, outbound.into_io())
             }
             body => Reply::Answer(stream_back(exchange, Answer { body, ..answer }, place, secure, self.grpc)),
         };
         let (Reply::Answer(response) | Reply::Tunnel(response, _)) = &mut reply;
-        headers::edit(response.headers_mut(), &route.response_headers);
+        headers::edit(&mut response.fields, &route.response_headers);
         Ok(reply)
     }
 
     /// The route's own answer.
-    fn answer(&mut self, route: &Route, parts: &Parts) -> Response<ResponseBody> {
+    fn answer(&mut self, route: &Route, call: &Call) -> Response {
         let mut response = match &route.action {
-            Action::Redirect { to, status } => {
-                respond::redirect(to, *status, target::host_with_port(parts), &parts.uri)
-            }
+            Action::Redirect { to, status } => respond::redirect(to, *status, target::host_with_port(call), &call.path),
             Action::Respond { status, body, content_type } => {
-                respond::fixed(*status, content_type.clone(), body.clone())
+                respond::fixed(*status, content_type.as_bytes(), body.clone())
             }
             Action::Forward(_) => respond::error(ProxyError::NoRoute, self.grpc),
         };
-        headers::edit(response.headers_mut(), &route.response_headers);
-        self.log_own(response.status(), None);
+        headers::edit(&mut response.fields, &route.response_headers);
+        self.log_own(response.status, None);
         response
     }
 
     /// The answer to a request that failed.
-    fn refuse(&mut self, error: ProxyError) -> Response<ResponseBody> {
+    fn refuse(&mut self, error: ProxyError) -> Response {
         let told = error.told();
         match self.exchange.take() {
             Some(exchange) => exchange.refuse(told.status.as_u16(), told.token),
@@ -159,41 +157,31 @@ impl Visit<'_> {
 }
 
 /// The upstream's answer on its way to the client.
-fn stream_back(
-    mut exchange: Exchange,
-    answer: Answer,
-    place: Place,
-    secure: bool,
-    grpc: Grpc,
-) -> Response<ResponseBody> {
-    let Answer { mut head, glance, body, mut lease } = answer;
-    if glance.has(Field::KeepAlive) {
-        lease.keeps = pool::keeps(&head.headers);
-    }
-    headers::remove_hop_by_hop(&mut head.headers, glance);
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+fn stream_back(mut exchange: Exchange, answer: Answer, place: Place, secure: bool, grpc: Grpc) -> Response {
+    let Answer { status, mut fields, body, mut lease } = answer;
+    lease.keeps = pool::keeps(&fields);
+    headers::remove_hop_by_hop(&mut fields);
+    if status == StatusCode::SWITCHING_PROTOCOLS {
         exchange.finish_attempt(ProxyError::UnexpectedUpgrade.outcome());
         exchange.refuse(StatusCode::BAD_GATEWAY.as_u16(), "http_upgrade_failed");
         return respond::error(ProxyError::UnexpectedUpgrade, grpc);
     }
-    exchange.answer(head.status.as_u16());
+    exchange.answer(status.as_u16());
     let service = exchange.claim.service();
     if let (Some(id), Affinity::Cookie { name, .. }) = (place.assigned, &service.affinity) {
-        affinity::set_cookie(&mut head.headers, name, id, secure);
+        affinity::set_cookie(&mut fields, name, id, secure);
     }
     if let Some(name) = &service.expose {
-        head.headers.insert(name.clone(), exchange.claim.group().name_value.clone());
+        fields.set_named(name, &exchange.claim.group().name_value);
     }
-    let outcome = outcome(&head, grpc);
-    head.version = http::Version::HTTP_11;
-    head.extensions = http::Extensions::new();
-    Response::from_parts(head, ResponseBody::upstream(body, exchange, lease, outcome, grpc))
+    let outcome = outcome(status, &fields, grpc);
+    Response { status, fields, body: ResponseBody::upstream(body, exchange, lease, outcome, grpc) }
 }
 
 /// How the attempt stands by the head of the answer alone; gRPC's Trailers-Only form has its status there.
-fn outcome(head: &http::response::Parts, grpc: Grpc) -> Outcome {
-    if head.status.is_server_error() {
+fn outcome(status: StatusCode, fields: &Fields, grpc: Grpc) -> Outcome {
+    if status.is_server_error() {
         return Outcome::ServerError;
     }
-    if grpc == Grpc::Yes { grpc_outcome(&head.headers) } else { Outcome::Ok }
+    if grpc == Grpc::Yes { grpc_outcome(fields.get(Known::GrpcStatus)) } else { Outcome::Ok }
 }

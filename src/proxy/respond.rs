@@ -3,67 +3,67 @@
 //! Errors carry `Proxy-Status` (RFC 9209), and a gRPC request gets a Trailers-Only answer.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, LOCATION};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::StatusCode;
+use http::uri::PathAndQuery;
 
 use super::body::{Grpc, ResponseBody};
 use super::error::{ProxyError, Told};
+use crate::model::fields::{Fields, Known};
 
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// An answer on its way to a client.
+#[derive(Debug)]
+pub(super) struct Response {
+    pub(super) status: StatusCode,
+    pub(super) fields: Fields,
+    pub(super) body: ResponseBody,
+}
 
 /// The answer to a request that could not be served.
-pub(super) fn error(error: ProxyError, grpc: Grpc) -> Response<ResponseBody> {
+pub(super) fn error(error: ProxyError, grpc: Grpc) -> Response {
     let told = error.told();
     let mut response = match grpc {
         Grpc::Yes => trailers_only(&told, error),
         Grpc::No => plain(&told, error),
     };
-    response.headers_mut().insert(PROXY_STATUS, proxy_status(told.token));
+    response.fields.set(Known::ProxyStatus, format!("pointsman; error={}", told.token).as_bytes());
     response
 }
 
-fn plain(told: &Told, error: ProxyError) -> Response<ResponseBody> {
-    fixed(told.status, TEXT, Bytes::from(format!("{}: {error}\n", told.status)))
+fn plain(told: &Told, error: ProxyError) -> Response {
+    fixed(told.status, TEXT.as_bytes(), Bytes::from(format!("{}: {error}\n", told.status)))
 }
 
 /// gRPC over HTTP/2, "Responses": a single HEADERS frame with the status.
-fn trailers_only(told: &Told, error: ProxyError) -> Response<ResponseBody> {
-    let mut response = fixed(StatusCode::OK, HeaderValue::from_static("application/grpc"), Bytes::new());
-    let headers = response.headers_mut();
-    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(told.grpc_status)));
-    if let Ok(message) = HeaderValue::from_str(&error.to_string()) {
-        headers.insert(HeaderName::from_static("grpc-message"), message);
-    }
+fn trailers_only(told: &Told, error: ProxyError) -> Response {
+    let mut response = fixed(StatusCode::OK, b"application/grpc", Bytes::new());
+    response.fields.set(Known::GrpcStatus, told.grpc_status.to_string().as_bytes());
+    response.fields.set(Known::GrpcMessage, error.to_string().as_bytes());
     response
 }
 
 /// Whether it is a gRPC request by its content type.
-pub(super) fn is_grpc(headers: &HeaderMap) -> Grpc {
-    let grpc = headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
+pub(super) fn is_grpc(fields: &Fields) -> Grpc {
+    let grpc = fields.get(Known::ContentType).is_some_and(|v| v.starts_with(b"application/grpc"));
     if grpc { Grpc::Yes } else { Grpc::No }
 }
 
-fn proxy_status(token: &'static str) -> HeaderValue {
-    HeaderValue::from_str(&format!("pointsman; error={token}")).expect("tokens of RFC 9209 are visible ASCII")
-}
-
 /// A fixed answer.
-pub(super) fn fixed(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::own(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
+pub(super) fn fixed(status: StatusCode, content_type: &[u8], body: Bytes) -> Response {
+    let mut fields = Fields::new();
+    fields.add(Known::ContentType, content_type);
+    Response { status, fields, body: ResponseBody::own(body) }
 }
 
 /// A redirect; `{host}`, `{path}` and `{query}` in `to` stand for the request's.
-pub(super) fn redirect(to: &str, status: StatusCode, host: &str, uri: &http::Uri) -> Response<ResponseBody> {
-    let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
-    let Ok(location) = HeaderValue::from_str(&filled(to, host, uri.path(), &query)) else {
+pub(super) fn redirect(to: &str, status: StatusCode, host: &str, path: &PathAndQuery) -> Response {
+    let query = path.query().map(|q| format!("?{q}")).unwrap_or_default();
+    let mut response = fixed(status, TEXT.as_bytes(), Bytes::from(format!("{status}\n")));
+    response.fields.add(Known::Location, filled(to, host, path.path(), &query).as_bytes());
+    if !response.fields.has(Known::Location) {
         return error(ProxyError::Malformed("its host cannot stand in a Location"), Grpc::No);
-    };
-    let mut response = fixed(status, TEXT, Bytes::from(format!("{status}\n")));
-    response.headers_mut().insert(LOCATION, location);
+    }
     response
 }
 

@@ -14,7 +14,6 @@ use super::connect::{self, Speaks};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Answer, Failed};
-use super::glance::Glance;
 use super::http1::head::ResponseHead;
 use super::http1::outbound::{Lost, Outbound, Progress};
 use super::outgoing::Outgoing;
@@ -24,6 +23,7 @@ use super::source::Source;
 use super::upload::{OutgoingBody, Upload};
 use super::worker::Worker;
 use crate::config::spec::{Protocol, Timeouts};
+use crate::model::fields::Fields;
 use crate::routing::table::Upstream;
 
 /// Which connection an attempt goes over.
@@ -46,7 +46,7 @@ pub(super) async fn attempt(
     let upstream = &group.upstreams[upstream];
     let timeouts = &exchange.claim.service().timeouts;
     for (name, value) in &group.headers {
-        outgoing.headers.insert(name, value.clone());
+        outgoing.fields.set_named(name, value);
     }
     loop {
         let (connection, freshness) = match pooled(&exchange.worker, upstream.live.id, outgoing.speaks, which) {
@@ -115,13 +115,13 @@ async fn on(
     match connection {
         Connection::Http1(outbound) => {
             let (head, outbound) = over_http1(outbound, freshness, upstream, timeouts, outgoing).await?;
-            let ResponseHead { parts, glance, .. } = head;
-            Ok(Answer { head: parts, glance, body: Source::Upstream(outbound), lease })
+            let ResponseHead { status, fields, .. } = head;
+            Ok(Answer { status, fields, body: Source::Upstream(outbound), lease })
         }
         Connection::Http2(sender) => {
             let (head, body) = over_http2(sender, freshness, upstream, timeouts, outgoing).await?.into_parts();
             let body = if body.is_end_stream() { Source::Empty } else { Source::Http2(body) };
-            Ok(Answer { glance: Glance::at(&head.headers), head, body, lease })
+            Ok(Answer { status: head.status, fields: Fields::from(&head.headers), body, lease })
         }
     }
 }
@@ -179,9 +179,8 @@ async fn over_http2(
     freshness: Freshness,
     upstream: &Upstream,
     timeouts: &Timeouts,
-    outgoing: &mut Outgoing,
+    outgoing: &Outgoing,
 ) -> Result<Response<Incoming>, Failed> {
-    let spare = outgoing.headers.clone();
     let request = outgoing.http2(upstream);
     let mut sending = pin!(sender.try_send_request(request));
     let mut timer = pin!(tokio::time::sleep(timeouts.response));
@@ -198,7 +197,6 @@ async fn over_http2(
             },
         }
     };
-    outgoing.headers = spare;
     Err(lost_over_http2(error, freshness, outgoing.upload.as_deref()))
 }
 

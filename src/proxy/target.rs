@@ -2,27 +2,27 @@
 //!
 //! RFC 9112, section 3.2: an absolute-form target's authority wins over `Host`; HTTP/2 has `:authority`.
 
-use http::header::HOST;
-use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Uri, Version};
+use http::{Method, Version};
 
 use super::error::ProxyError;
+use super::http1::head::Call;
+use crate::model::fields::Known;
 
 /// Refuses what cannot be served at all.
-pub(super) fn check(parts: &Parts) -> Result<(), ProxyError> {
-    if parts.method == Method::CONNECT {
+pub(super) fn check(call: &Call) -> Result<(), ProxyError> {
+    if call.method == Method::CONNECT {
         return Err(ProxyError::Malformed("CONNECT is for forward proxies"));
     }
-    let mut hosts = parts.headers.get_all(HOST).iter();
+    let mut hosts = call.fields.all(Known::Host);
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(ProxyError::Malformed("more than one Host"));
     }
-    if host.is_some_and(|h| !is_host(h.as_bytes())) {
+    if host.is_some_and(|h| !is_host(h)) {
         return Err(ProxyError::Malformed("Host is not a host"));
     }
-    if parts.version == Version::HTTP_11 && host.is_none() {
+    if call.version == Version::HTTP_11 && host.is_none() {
         return Err(ProxyError::Malformed("no Host"));
     }
     Ok(())
@@ -46,8 +46,8 @@ fn is_host(value: &[u8]) -> bool {
 }
 
 /// The host without its port; empty where there is none.
-pub(super) fn host(parts: &Parts) -> &str {
-    let host = host_with_port(parts);
+pub(super) fn host(call: &Call) -> &str {
+    let host = host_with_port(call);
     let name_end = host.rfind(']').map_or(0, |bracket| bracket + 1);
     match host[name_end..].find(':') {
         Some(colon) => &host[..name_end + colon],
@@ -56,42 +56,43 @@ pub(super) fn host(parts: &Parts) -> &str {
 }
 
 /// The host as the client wrote it; empty where there is none.
-pub(super) fn host_with_port(parts: &Parts) -> &str {
-    match parts.uri.authority() {
+pub(super) fn host_with_port(call: &Call) -> &str {
+    match &call.authority {
         Some(authority) => authority.as_str().rsplit('@').next().unwrap_or_default(),
-        None => parts.headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or_default(),
+        None => call.fields.get(Known::Host).and_then(|h| std::str::from_utf8(h).ok()).unwrap_or_default(),
     }
 }
 
 /// The `Host` to send on, where the target names one; else the client's stays as it is.
-pub(super) fn host_to_send(parts: &Parts) -> Option<HeaderValue> {
-    parts.uri.authority()?;
-    HeaderValue::from_str(host_with_port(parts)).ok()
+pub(super) fn host_to_send(call: &Call) -> Option<&str> {
+    call.authority.as_ref().map(|_| host_with_port(call))
 }
 
 /// Path and query for the upstream, without `prefix`.
-pub(super) fn path(uri: &Uri, prefix: Option<&str>) -> Result<PathAndQuery, ProxyError> {
-    let whole = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let Some(rest) = prefix.and_then(|p| whole.as_str().strip_prefix(p)) else { return Ok(whole) };
+pub(super) fn path(whole: &PathAndQuery, prefix: Option<&str>) -> Result<PathAndQuery, ProxyError> {
+    let Some(rest) = prefix.and_then(|p| whole.as_str().strip_prefix(p)) else { return Ok(whole.clone()) };
     if rest.starts_with('/') {
         return rest.parse().map_err(|_| ProxyError::Malformed("its path cannot be sent on"));
     }
     if rest.is_empty() || rest.starts_with('?') {
         return format!("/{rest}").parse().map_err(|_| ProxyError::Malformed("its path cannot be sent on"));
     }
-    Ok(whole)
+    Ok(whole.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::fields::Fields;
 
-    fn parts(uri: &str, host: Option<&'static str>) -> Parts {
-        let mut request = http::Request::builder().uri(uri);
+    fn call(uri: &str, host: Option<&'static str>) -> Call {
+        let uri = uri.parse::<http::Uri>().unwrap().into_parts();
+        let mut fields = Fields::new();
         if let Some(host) = host {
-            request = request.header(HOST, host);
+            fields.add(Known::Host, host.as_bytes());
         }
-        request.body(()).unwrap().into_parts().0
+        let (path, authority) = (uri.path_and_query.unwrap(), uri.authority);
+        Call { method: Method::GET, path, authority, version: Version::HTTP_11, fields }
     }
 
     #[test]
@@ -104,7 +105,7 @@ mod tests {
             ("http://user@a.example:1/x", None, "a.example"),
             ("/x", None, ""),
         ] {
-            assert_eq!(host(&parts(uri, field)), expected, "{uri} {field:?}");
+            assert_eq!(host(&call(uri, field)), expected, "{uri} {field:?}");
         }
     }
 

@@ -13,8 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Response, response};
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::alarm::Alarm;
@@ -22,11 +21,12 @@ use super::body::{Grpc, ResponseBody};
 use super::connection::{Client, Order};
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::glance::Glance;
 use super::http1::io::Io;
 use super::request::Reply;
+use super::respond::Response;
 use super::wire::Wire;
 use super::{headers, respond};
+use crate::model::fields::{Fields, Known};
 
 /// When one side has closed, the other may be silent for so long before it is closed, too.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -40,18 +40,16 @@ pub(super) struct Tunnel {
 }
 
 /// Answers 101 and joins both sides, where the upstream has agreed to what was asked.
-pub(super) fn open(client: &Rc<Client>, mut exchange: Exchange, head: response::Parts, upstream: Io) -> Reply {
-    let agreed = head.headers.get(UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"));
+pub(super) fn open(client: &Rc<Client>, mut exchange: Exchange, mut fields: Fields, upstream: Io) -> Reply {
+    let agreed = fields.get(Known::Upgrade).is_some_and(|v| v.eq_ignore_ascii_case(b"websocket"));
     if !agreed {
         exchange.finish_attempt(ProxyError::UnexpectedUpgrade.outcome());
         exchange.refuse(502, ProxyError::UnexpectedUpgrade.told().token);
         return Reply::Answer(respond::error(ProxyError::UnexpectedUpgrade, Grpc::No));
     }
-    let mut head = Response::from_parts(head, ResponseBody::own(Bytes::new()));
-    let glance = Glance::at(head.headers());
-    headers::remove_hop_by_hop(head.headers_mut(), glance);
-    head.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    head.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers::remove_hop_by_hop(&mut fields);
+    headers::ask_for_websocket(&mut fields);
+    let head = Response { status: StatusCode::SWITCHING_PROTOCOLS, fields, body: ResponseBody::own(Bytes::new()) };
     exchange.answer(101);
     exchange.become_tunnel();
     Reply::Tunnel(head, Box::new(Tunnel { exchange, client: Rc::clone(client), upstream }))

@@ -17,8 +17,8 @@ const LONGEST: usize = 256;
 pub fn position(affinity: &Affinity, salt: Salt, facts: &Facts<'_>) -> Option<Position> {
     let of = |id: &[u8]| (!id.is_empty() && id.len() <= LONGEST).then(|| Position::of(salt, id));
     match affinity {
-        Affinity::Cookie { name, .. } => of(cookies(facts.headers, name).next()?.as_bytes()),
-        Affinity::Header(name) => of(facts.headers.get(name)?.as_bytes()),
+        Affinity::Cookie { name, .. } => of(cookies(facts.fields, name).next()?.as_bytes()),
+        Affinity::Header(name) => of(facts.fields.all_named(name).next()?),
         Affinity::ClientIp => match facts.client?.to_canonical() {
             IpAddr::V4(ip) => of(&ip.octets()),
             IpAddr::V6(ip) => of(&ip.octets()),
@@ -32,6 +32,7 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
+    use crate::model::fields::Fields;
 
     #[test]
     fn an_id_is_found_where_the_affinity_says_and_an_unusable_one_is_none() {
@@ -39,7 +40,8 @@ mod tests {
         headers.insert("cookie", "a=b; pointsman=\"x1\"; c=".parse().unwrap());
         headers.insert("x-user-id", "u7".parse().unwrap());
         headers.insert("x-long", "l".repeat(300).parse().unwrap());
-        let facts = Facts { headers: &headers, query: None, client: Some("::ffff:10.0.0.1".parse().unwrap()) };
+        let fields = Fields::from(&headers);
+        let facts = Facts { fields: &fields, query: None, client: Some("::ffff:10.0.0.1".parse().unwrap()) };
         let at = |affinity: Affinity| position(&affinity, Salt(3), &facts);
         let of = |id: &[u8]| Some(Position::of(Salt(3), id));
         let cookie = |name: &str| Affinity::Cookie { name: name.to_owned(), always: false };

@@ -123,7 +123,7 @@ impl Chunked {
         match head::end(input, 0) {
             Ok(Some(end)) if end <= MOST_TRAILERS => {
                 let lines = input.split_to(end).freeze();
-                let mut trailers = head::fields(&lines).map_err(|_| Malformed)?;
+                let mut trailers = head::trailers(&lines).map_err(|_| Malformed)?;
                 // They frame and route the message, which was done long ago (RFC 9110, section 6.5.1).
                 for name in [CONTENT_LENGTH, TRANSFER_ENCODING, HOST] {
                     trailers.remove(name);
@@ -143,8 +143,10 @@ mod tests {
 
     use super::*;
 
+    type Decoded = (Vec<u8>, HeaderMap, Vec<u8>);
+
     /// Decodes `pieces`, which arrive one after the other: the data, the trailers, and what is left over.
-    fn decode(pieces: &[&[u8]]) -> Result<Option<(Vec<u8>, HeaderMap, Vec<u8>)>, Malformed> {
+    fn decode(pieces: &[&[u8]]) -> Result<Option<Decoded>, Malformed> {
         let (mut decoder, mut input) = (Chunked::new(), BytesMut::new());
         let (mut data, mut trailers) = (Vec::new(), HeaderMap::new());
         for piece in pieces {

@@ -95,7 +95,9 @@ mod tests {
     fn framing(lengths: &[&str], codings: &[&str]) -> Result<Framing, Refusal> {
         let mut framing = Framing::default();
         lengths.iter().try_for_each(|l| framing.length_line(l.as_bytes()))?;
-        codings.iter().for_each(|c| framing.coding_line(c.as_bytes()));
+        for coding in codings {
+            framing.coding_line(coding.as_bytes());
+        }
         Ok(framing)
     }
 

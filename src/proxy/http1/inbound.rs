@@ -7,8 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderValue};
-use http::{HeaderMap, StatusCode, response};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use super::decoder::{Broken, Decoder};
@@ -16,6 +15,7 @@ use super::framing::Length;
 use super::head::{self, Refusal, RequestHead, Search};
 use super::io::{HEAD_ROOM, Io};
 use super::render::{self, Manner};
+use crate::model::fields::{Fields, Known};
 use crate::proxy::body::ResponseBody;
 use crate::proxy::error::BodyError;
 use crate::proxy::wire::Wire;
@@ -106,7 +106,7 @@ impl Inbound {
             if let Some(head) = head::request(&mut state.io.input, &mut state.search).map_err(NoHead::Refused)? {
                 state.body = Decoder::new(head.length);
                 state.asked = if head.expects { Asked::NotYet } else { Asked::NeedNot };
-                state.takes_interim = head.parts.version == http::Version::HTTP_11;
+                state.takes_interim = head.call.version == http::Version::HTTP_11;
                 return Poll::Ready(Ok(head));
             }
             if state.said_all {
@@ -126,7 +126,7 @@ impl Inbound {
             state.asked = Asked::Yes;
             // Where some of it has come unasked, there is nothing to ask for (RFC 9110, section 10.1.1).
             if state.io.input.is_empty() {
-                render::interim(&mut state.io.output, StatusCode::CONTINUE, &HeaderMap::new());
+                render::interim(&mut state.io.output, StatusCode::CONTINUE, &Fields::new());
             }
         }
         if state.io.has_output() {
@@ -154,10 +154,10 @@ impl Inbound {
     }
 
     /// Adds an answer ahead of the answer; it leaves with what follows, or when there is time.
-    pub(in crate::proxy) fn interim(&self, status: StatusCode, headers: &HeaderMap) {
+    pub(in crate::proxy) fn interim(&self, status: StatusCode, header: &Fields) {
         let state = &mut *self.0.borrow_mut();
         if state.takes_interim {
-            render::interim(&mut state.io.output, status, headers);
+            render::interim(&mut state.io.output, status, header);
         }
     }
 
@@ -178,8 +178,14 @@ impl Inbound {
     }
 
     /// Puts the head of an answer into the output.
-    pub(in crate::proxy) fn begin_answer(&self, head: &response::Parts, manner: Manner, date: &HeaderValue) {
-        render::response(&mut self.0.borrow_mut().io.output, head.status, &head.headers, manner, date);
+    pub(in crate::proxy) fn begin_answer(
+        &self,
+        status: StatusCode,
+        header: &Fields,
+        manner: Manner,
+        date: &HeaderValue,
+    ) {
+        render::response(&mut self.0.borrow_mut().io.output, status, header, manner, date);
     }
 
     /// Whether there is something that the client has yet to take.
@@ -272,15 +278,15 @@ impl Inbound {
 
 /// How the head of an answer is written, for a client of that version, to a request with that method.
 pub(in crate::proxy) fn manner(
-    head: &response::Parts,
+    status: StatusCode,
+    header: &Fields,
     length: Length,
     request: Request,
     connection: Connection,
 ) -> Manner {
-    let status = head.status;
     let bodiless = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let told = status == StatusCode::NOT_MODIFIED || request.head;
-    let keeps_length = told && head.headers.contains_key(CONTENT_LENGTH);
+    let keeps_length = told && header.has(Known::ContentLength);
     let length = match length {
         _ if bodiless || keeps_length => Length::None,
         Length::None if request.head => Length::None,

@@ -17,6 +17,7 @@ use super::head::{self, ResponseHead, Search};
 use super::inbound::Inbound;
 use super::io::{HEAD_ROOM, Io};
 use super::render;
+use crate::model::fields::Fields;
 use crate::proxy::alarm::Alarm;
 use crate::proxy::error::BodyError;
 use crate::proxy::headers;
@@ -59,7 +60,7 @@ enum Keeps {
 pub(in crate::proxy) struct Sent<'a> {
     pub(in crate::proxy) method: &'a Method,
     pub(in crate::proxy) path: &'a str,
-    pub(in crate::proxy) headers: &'a HeaderMap,
+    pub(in crate::proxy) fields: &'a Fields,
     pub(in crate::proxy) upload: Option<&'a Rc<Upload>>,
     /// Where answers ahead of the answer go.
     pub(in crate::proxy) client: Option<&'a Rc<Inbound>>,
@@ -133,7 +134,7 @@ impl Outbound {
         self.search = Search::default();
         self.upload_length = sent.upload.map_or(Length::None, |u| u.length());
         self.upload = sent.upload.map(Rc::clone);
-        render::request(&mut self.io.output, sent.method, sent.path, sent.headers, self.upload_length);
+        render::request(&mut self.io.output, sent.method, sent.path, sent.fields, self.upload_length);
     }
 
     /// How far the present request came.
@@ -186,13 +187,13 @@ impl Outbound {
         if self.interim > MOST_INTERIM {
             return Err(Lost::Malformed);
         }
-        if head.parts.status == StatusCode::CONTINUE {
+        if head.status == StatusCode::CONTINUE {
             // The client is asked in turn when its body is read.
             sent.upload.into_iter().for_each(|u| u.let_go());
         } else if let Some(client) = sent.client {
-            let mut fields = head.parts.headers;
-            headers::remove_hop_by_hop(&mut fields, head.glance);
-            client.interim(head.parts.status, &fields);
+            let mut fields = head.fields;
+            headers::remove_hop_by_hop(&mut fields);
+            client.interim(head.status, &fields);
         }
         Ok(())
     }
@@ -284,7 +285,7 @@ impl Outbound {
 }
 
 fn is_interim(head: &ResponseHead) -> bool {
-    head.parts.status.is_informational() && head.parts.status != StatusCode::SWITCHING_PROTOCOLS
+    head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
 }
 
 impl From<io::Error> for Lost {

@@ -3,25 +3,19 @@
 //! Framing is always ours: whatever lengths and codings a header names, they are left out, and what is true is written.
 
 use bytes::{BufMut, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::framing::Length;
+use crate::model::fields::{Fields, Known};
 
 /// The request line and the header, with the framing for a body of `length`.
-pub(in crate::proxy) fn request(
-    output: &mut BytesMut,
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
-    length: Length,
-) {
+pub(in crate::proxy) fn request(output: &mut BytesMut, method: &Method, path: &str, header: &Fields, length: Length) {
     output.reserve(512);
     output.put_slice(method.as_str().as_bytes());
     output.put_u8(b' ');
     output.put_slice(path.as_bytes());
     output.put_slice(b" HTTP/1.1\r\n");
-    fields(output, headers, &[]);
+    fields(output, header, Framing::LeftOut);
     match length {
         // What usually has a body says that it has none (RFC 9110, section 8.6).
         Length::None if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => content_length(output, 0),
@@ -46,21 +40,21 @@ pub(in crate::proxy) struct Manner {
 pub(in crate::proxy) fn response(
     output: &mut BytesMut,
     status: StatusCode,
-    headers: &HeaderMap,
+    header: &Fields,
     manner: Manner,
     date: &HeaderValue,
 ) {
     output.reserve(512);
     status_line(output, status);
-    let left_out: &[HeaderName] = if manner.connection.is_some() { &[CONNECTION] } else { &[] };
-    fields(output, headers, left_out);
+    let named = if manner.connection.is_some() { Framing::LeftOutWithConnection } else { Framing::LeftOut };
+    fields(output, header, named);
     if manner.keeps_length
-        && let Some(length) = headers.get(CONTENT_LENGTH)
+        && let Some(length) = header.get(Known::ContentLength)
     {
-        field(output, &CONTENT_LENGTH, length);
+        field(output, Known::ContentLength.text().as_bytes(), length);
     }
-    if !headers.contains_key(DATE) && !status.is_informational() {
-        field(output, &DATE, date);
+    if !header.has(Known::Date) && !status.is_informational() {
+        field(output, Known::Date.text().as_bytes(), date.as_bytes());
     }
     match manner.length {
         Length::Exact(length) => content_length(output, length),
@@ -76,9 +70,9 @@ pub(in crate::proxy) fn response(
 }
 
 /// An answer ahead of the answer (RFC 9110, section 15.2).
-pub(in crate::proxy) fn interim(output: &mut BytesMut, status: StatusCode, headers: &HeaderMap) {
+pub(in crate::proxy) fn interim(output: &mut BytesMut, status: StatusCode, header: &Fields) {
     status_line(output, status);
-    fields(output, headers, &[]);
+    fields(output, header, Framing::LeftOut);
     output.put_slice(b"\r\n");
 }
 
@@ -90,16 +84,24 @@ fn status_line(output: &mut BytesMut, status: StatusCode) {
     output.put_slice(b"\r\n");
 }
 
-fn fields(output: &mut BytesMut, headers: &HeaderMap, left_out: &[HeaderName]) {
-    for (name, value) in headers {
-        if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && !left_out.contains(name) {
-            field(output, name, value);
+/// Which lines are ours to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    LeftOut,
+    LeftOutWithConnection,
+}
+
+fn fields(output: &mut BytesMut, header: &Fields, framing: Framing) {
+    for (known, name, value) in header.known_lines() {
+        match known {
+            Some(Known::ContentLength | Known::TransferEncoding) => {}
+            Some(Known::Connection) if framing == Framing::LeftOutWithConnection => {}
+            _ => field(output, name, value),
         }
     }
 }
 
-fn field(output: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
-    let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+fn field(output: &mut BytesMut, name: &[u8], value: &[u8]) {
     output.reserve(name.len() + value.len() + 4);
     output.put_slice(name);
     output.put_slice(b": ");
@@ -142,7 +144,9 @@ pub(in crate::proxy) const CHUNK_END: &[u8] = b"\r\n";
 /// The end of a chunked body.
 pub(in crate::proxy) fn last_chunk(output: &mut BytesMut, trailers: &HeaderMap) {
     output.put_slice(b"0\r\n");
-    fields(output, trailers, &[]);
+    for (name, value) in trailers {
+        field(output, name.as_str().as_bytes(), value.as_bytes());
+    }
     output.put_slice(b"\r\n");
 }
 
@@ -165,9 +169,9 @@ mod tests {
 
     #[test]
     fn the_framing_is_ours_whatever_the_header_says() {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("7"));
-        headers.insert("x-a", HeaderValue::from_static("1"));
+        let mut headers = Fields::new();
+        headers.add(Known::ContentLength, b"7");
+        headers.add_named(&http::HeaderName::from_static("x-a"), &HeaderValue::from_static("1"));
         let mut output = BytesMut::new();
         request(&mut output, &Method::PUT, "/a", &headers, Length::Chunked);
         assert_eq!(&output[..], b"PUT /a HTTP/1.1\r\nx-a: 1\r\ntransfer-encoding: chunked\r\n\r\n");

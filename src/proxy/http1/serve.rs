@@ -8,20 +8,21 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::{Method, Response, Version};
+use http::{Method, Version};
 
 use super::framing::Length;
 use super::head::RequestHead;
 use super::inbound::{Connection, Delivered, Inbound, NoHead, Presence, Request, manner};
 use super::io::Io;
 use crate::proxy::alarm::Alarm;
-use crate::proxy::body::{Grpc, ResponseBody};
+use crate::proxy::body::Grpc;
 use crate::proxy::connection::{Busy, Client, Order};
 use crate::proxy::error::ProxyError;
 use crate::proxy::request::{self, Asks, Reply};
+use crate::proxy::respond::{self, Response};
 use crate::proxy::source::Source;
+use crate::proxy::tunnel;
 use crate::proxy::wire::Wire;
-use crate::proxy::{respond, tunnel};
 
 /// A request's head must be there so long after its first byte.
 const HEAD: Duration = Duration::from_secs(30);
@@ -75,7 +76,6 @@ pub(in crate::proxy) async fn until_idle(client: &Rc<Client>, io: Io) -> End {
     }
 }
 
-#[expect(clippy::large_enum_variant, reason = "it lives for a moment, and boxing would be an allocation a request")]
 enum Next {
     Head(RequestHead),
     Refuse(ProxyError),
@@ -122,13 +122,13 @@ enum After {
 }
 
 async fn one(client: &Rc<Client>, inbound: &Rc<Inbound>, head: RequestHead) -> After {
-    let RequestHead { parts, glance, length, keeps, .. } = head;
-    let request = Request { head: parts.method == Method::HEAD, version_1_0: parts.version == Version::HTTP_10 };
+    let RequestHead { call, length, keeps, .. } = head;
+    let request = Request { head: call.method == Method::HEAD, version_1_0: call.version == Version::HTTP_10 };
     let source = match length {
         Length::None | Length::Exact(0) => Source::Empty,
         Length::Exact(_) | Length::Chunked | Length::UntilClose => Source::Client(Rc::clone(inbound)),
     };
-    let asks = Asks { parts, glance, body: source, inbound: Some(inbound) };
+    let asks = Asks { call, body: source, inbound: Some(inbound) };
     let Some(reply) = attended(inbound, request::serve(client, asks)).await else { return After::Close };
     let keeps = if keeps && client.progress.order() == Order::Serve { Connection::Keep } else { Connection::Close };
     match reply {
@@ -182,16 +182,16 @@ impl Absence {
 async fn answer(
     client: &Client,
     inbound: &Rc<Inbound>,
-    response: Response<ResponseBody>,
+    response: Response,
     request: Request,
     connection: Connection,
 ) -> After {
-    let (head, mut body) = response.into_parts();
+    let Response { status, fields, mut body } = response;
     // Whether a body follows that nobody has asked for, only the client knows; a large one is not worth the reading.
     let unwanted = inbound.waits_in_vain() || (body.is_own() && inbound.body_size().lower() > UNWANTED);
     let connection = if unwanted { Connection::Close } else { connection };
-    let manner = manner(&head, body.length(), request, connection);
-    inbound.begin_answer(&head, manner, &client.worker.date());
+    let manner = manner(status, &fields, body.length(), request, connection);
+    inbound.begin_answer(status, &fields, manner, &client.worker.date());
     let bodiless = request.head || manner.length == Length::Exact(0);
     let mut framing = if bodiless { Length::None } else { manner.length };
     if framing == Length::UntilClose && body.has_ended() {
