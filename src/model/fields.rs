@@ -61,27 +61,39 @@ impl Known {
     #[must_use]
     pub fn of(name: &[u8]) -> Option<Self> {
         use Known as K;
-        // By length first: it tells nearly all of them apart, and most names from all of them.
-        let candidates: &[Self] = match name.len() {
-            2 => &[K::Te],
-            4 => &[K::Host, K::Date],
-            6 => &[K::Cookie, K::Expect],
-            7 => &[K::Upgrade, K::Expires],
-            8 => &[K::Location],
-            9 => &[K::Forwarded],
-            10 => &[K::Connection, K::KeepAlive, K::SetCookie],
-            11 => &[K::GrpcStatus],
-            12 => &[K::ContentType, K::ProxyStatus, K::GrpcMessage],
-            13 => &[K::CacheControl],
-            14 => &[K::ContentLength],
-            15 => &[K::ForwardedFor],
-            16 => &[K::ProxyConnection, K::ForwardedHost],
-            17 => &[K::TransferEncoding, K::ForwardedProto],
-            18 => &[K::ProxyAuthenticate],
-            19 => &[K::ProxyAuthorization],
-            _ => &[],
+        // Length and first letter tell all of them apart, and most other names from all of them.
+        let first = name.first()? | 0x20;
+        let known = match (name.len(), first) {
+            (2, _) => K::Te,
+            (4, b'h') => K::Host,
+            (4, _) => K::Date,
+            (6, b'c') => K::Cookie,
+            (6, _) => K::Expect,
+            (7, b'u') => K::Upgrade,
+            (7, _) => K::Expires,
+            (8, _) => K::Location,
+            (9, _) => K::Forwarded,
+            (10, b'c') => K::Connection,
+            (10, b'k') => K::KeepAlive,
+            (10, _) => K::SetCookie,
+            (11, _) => K::GrpcStatus,
+            (12, b'c') => K::ContentType,
+            (12, b'p') => K::ProxyStatus,
+            (12, _) => K::GrpcMessage,
+            (13, _) => K::CacheControl,
+            (14, _) => K::ContentLength,
+            (15, _) => K::ForwardedFor,
+            (16, b'p') => K::ProxyConnection,
+            (16, _) => K::ForwardedHost,
+            (17, b't') => K::TransferEncoding,
+            (17, _) => K::ForwardedProto,
+            (18, _) => K::ProxyAuthenticate,
+            (19, _) => K::ProxyAuthorization,
+            _ => return None,
         };
-        candidates.iter().copied().find(|k| k.text().as_bytes().eq_ignore_ascii_case(name))
+        // In a name there are no characters but those of a token, so this bit makes letters small and keeps the hyphen.
+        let same = known.text().bytes().zip(name).all(|(known, name)| known == name | 0x20);
+        same.then_some(known)
     }
 
     const fn bit(self) -> u32 {
@@ -163,26 +175,46 @@ impl Fields {
         }
     }
 
-    /// How many lines there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.lines.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
-    }
-
     /// All lines in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.lines.iter().map(|line| (self.name(line), self.bytes(line.value)))
     }
 
-    /// All lines in their order, with their well-known names.
-    pub fn known_lines(&self) -> impl Iterator<Item = (Option<Known>, &[u8], &[u8])> {
-        self.lines.iter().map(|line| (line.known, self.name(line), self.bytes(line.value)))
+    /// Appends all lines to `output`, each with its CR LF, but for those named in `left_out`.
+    pub fn render(&self, output: &mut Vec<u8>, left_out: &[Known]) {
+        let left_out = left_out.iter().fold(0, |bits, known| bits | known.bit());
+        let is_out = |line: &Line| line.known.is_some_and(|k| k.bit() & left_out != 0);
+        let mut run = 0..0;
+        for line in self.lines.iter().filter(|l| !is_out(l)) {
+            // Lines that came one after the other leave in one piece.
+            let whole = self.as_received(line);
+            if whole.as_ref().is_some_and(|w| w.start == run.end) {
+                run.end = whole.map_or(run.end, |w| w.end);
+                continue;
+            }
+            output.extend_from_slice(&self.received[std::mem::take(&mut run)]);
+            if let Some(whole) = whole {
+                run = whole;
+            } else {
+                let (name, value) = (self.name(line), self.bytes(line.value));
+                output.reserve(name.len() + value.len() + 4);
+                output.extend_from_slice(name);
+                output.extend_from_slice(b": ");
+                output.extend_from_slice(value);
+                output.extend_from_slice(b"\r\n");
+            }
+        }
+        output.extend_from_slice(&self.received[run]);
+    }
+
+    /// Where the whole line lies in the received block, when it came in the form in which it would be sent.
+    fn as_received(&self, line: &Line) -> Option<std::ops::Range<usize>> {
+        let value = line.value.start as usize;
+        let name = line.name.start as usize..(line.name.start + line.name.length) as usize;
+        let end = value + line.value.length as usize;
+        let plain = !line.name.added && !line.value.added && value == name.end + 2;
+        (plain && self.received[name.end..].starts_with(b": ") && self.received[end..].starts_with(b"\r\n"))
+            .then_some(name.start..end + 2)
     }
 
     /// Whether there is a line with this name.
@@ -365,10 +397,28 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_rendered_as_they_came_or_as_they_should_have_come() {
+        let block = Bytes::from_static(b"X-A: 1\r\nHost:a\r\nX-B: 2 \r\nTe: t\r\nX-C: 3\r\nX-D: 4\r\nX-E:\r\n");
+        let mut fields = Fields::within(block.clone(), 6);
+        for (name, value) in [(0..3, 5..6), (8..12, 13..14), (16..19, 21..22), (25..27, 29..30), (32..35, 37..38)] {
+            fields.note(&block[name], &block[value]);
+        }
+        fields.note(&block[40..43], &block[45..46]);
+        fields.note(&block[48..51], &block[52..52]);
+        fields.add(Known::ForwardedFor, b"::1");
+        fields.set_from(Known::ForwardedHost, Known::Host);
+        let mut output = b"> ".to_vec();
+        fields.render(&mut output, &[Known::Te, Known::Date]);
+        let expected = "> X-A: 1\r\nHost: a\r\nX-B: 2\r\nX-C: 3\r\nX-D: 4\r\nX-E: \r\nx-forwarded-for: ::1\r\n\
+                        x-forwarded-host: a\r\n";
+        assert_eq!(String::from_utf8(output).unwrap(), expected);
+    }
+
+    #[test]
     fn what_would_end_a_line_is_never_added() {
         let mut fields = Fields::new();
         fields.add(Known::Location, b"/a\r\nset-cookie: x");
-        assert!(fields.is_empty() && !fields.has(Known::Location));
+        assert!(fields.iter().next().is_none() && !fields.has(Known::Location));
     }
 
     #[test]

@@ -115,8 +115,9 @@ pub fn cookies<'a>(fields: &'a Fields, name: &'a str) -> impl Iterator<Item = &'
         // Pair by pair: what an application puts into its own cookies must not hide ours.
         .flat_map(|line| line.split(|b| *b == b';'))
         .filter_map(move |pair| {
-            let (key, value) = text(pair)?.trim().split_once('=')?;
-            (key == name).then(|| value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value))
+            let pair = pair.trim_ascii();
+            let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            text(value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value))
         })
 }
 

@@ -31,6 +31,9 @@ pub(super) fn check(call: &Call) -> Result<(), ProxyError> {
 /// `host [ ":" port ]` (RFC 9110, section 7.2; RFC 3986, section 3.2.2); it may be empty. What others would read
 /// differently, such as `user@host` or a path, is no host.
 fn is_host(value: &[u8]) -> bool {
+    if value.iter().all(|b| PLAIN[usize::from(*b)]) {
+        return true;
+    }
     let name_end = value.iter().rposition(|&b| b == b']').map_or(0, |bracket| bracket + 1);
     let (name, port) = match value[name_end..].iter().position(|&b| b == b':') {
         Some(colon) => (&value[..name_end + colon], &value[name_end + colon + 1..]),
@@ -41,15 +44,32 @@ fn is_host(value: &[u8]) -> bool {
         b'[' => at == 0,
         b']' => literal && at + 1 == name.len(),
         b':' => literal,
-        _ => b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&b),
+        _ => PLAIN[usize::from(b)],
     }) && port.iter().all(u8::is_ascii_digit)
 }
+
+/// What a registered name may consist of.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        plain[at] = (at as u8).is_ascii_alphanumeric();
+        at += 1;
+    }
+    let others = b"-._~!$&'()*+,;=%";
+    let mut at = 0;
+    while at < others.len() {
+        plain[others[at] as usize] = true;
+        at += 1;
+    }
+    plain
+};
 
 /// The host without its port; empty where there is none.
 pub(super) fn host(call: &Call) -> &str {
     let host = host_with_port(call);
-    let name_end = host.rfind(']').map_or(0, |bracket| bracket + 1);
-    match host[name_end..].find(':') {
+    let name_end = host.bytes().rposition(|b| b == b']').map_or(0, |bracket| bracket + 1);
+    match host.as_bytes()[name_end..].iter().position(|&b| b == b':') {
         Some(colon) => &host[..name_end + colon],
         None => host,
     }

@@ -30,6 +30,14 @@ impl Wire {
         }
     }
 
+    /// Whether there may be something to read; if not, the task is woken when there is. As [`Self::readable`].
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.socket() {
+            Socket::Tcp(stream) => stream.poll_read_ready(cx).map(|_| ()),
+            Socket::Unix(stream) => stream.poll_read_ready(cx).map(|_| ()),
+        }
+    }
+
     /// Resolves when there is something to read, or the other side has closed. Whoever waits must have seen a read
     /// that had nothing to give before: TLS may hold what it has read already.
     pub(super) async fn readable(&self) -> io::Result<()> {

@@ -167,7 +167,8 @@ impl Inbound {
         if state.io.has_output() && matches!(state.io.poll_flush(cx), Poll::Ready(Err(_))) {
             return Presence::Gone;
         }
-        if state.body.is_ended() && state.io.input.is_empty() && !state.said_all {
+        let listens = state.body.is_ended() && state.io.input.is_empty() && !state.said_all;
+        if listens && state.io.poll_readable(cx).is_ready() {
             match state.io.poll_fill(cx, HEAD_ROOM) {
                 Poll::Ready(Ok(0)) => state.said_all = true,
                 Poll::Ready(Err(_)) => return Presence::Gone,

@@ -27,7 +27,9 @@ const FULL: usize = 16 << 10;
 pub(in crate::proxy) struct Io {
     wire: Wire,
     pub(in crate::proxy) input: BytesMut,
-    pub(in crate::proxy) output: BytesMut,
+    pub(in crate::proxy) output: Vec<u8>,
+    /// So much of `output` has left.
+    left: usize,
     /// Goes after `output`.
     piece: Bytes,
     /// Goes after `piece`.
@@ -38,7 +40,7 @@ pub(in crate::proxy) struct Io {
 impl Io {
     /// `input` was read already.
     pub(in crate::proxy) fn new(wire: Wire, input: BytesMut) -> Self {
-        Self { wire, input, output: BytesMut::new(), piece: Bytes::new(), after: Bytes::new(), written: 0 }
+        Self { wire, input, output: Vec::new(), left: 0, piece: Bytes::new(), after: Bytes::new(), written: 0 }
     }
 
     /// Bytes written so far.
@@ -59,6 +61,11 @@ impl Io {
         pin!(self.wire.read_buf(&mut self.input)).poll(cx)
     }
 
+    /// Whether there may be something to read; if not, the task is woken when there is.
+    pub(in crate::proxy) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.wire.poll_readable(cx)
+    }
+
     /// Whether an idle connection is of no use any more: the other side has closed it, or says what nobody asked for.
     pub(in crate::proxy) fn has_died(&mut self) -> bool {
         !self.input.is_empty() || self.poll_fill(&mut Context::from_waker(Waker::noop()), HEAD_ROOM).is_ready()
@@ -66,7 +73,7 @@ impl Io {
 
     /// Whether what is to be written should leave before anything is added.
     pub(in crate::proxy) fn is_full(&self) -> bool {
-        !self.piece.is_empty() || self.output.len() >= FULL
+        !self.piece.is_empty() || self.output.len() - self.left >= FULL
     }
 
     pub(in crate::proxy) fn has_output(&self) -> bool {
@@ -103,9 +110,9 @@ impl Io {
         if self.piece.is_empty() {
             return render::last_chunk(&mut self.output, trailers);
         }
-        let mut after = BytesMut::from(&self.after[..]);
+        let mut after = self.after.to_vec();
         render::last_chunk(&mut after, trailers);
-        self.after = after.freeze();
+        self.after = after.into();
     }
 
     /// Writes what there is to write. Ready when all of it has left.
@@ -113,9 +120,10 @@ impl Io {
         while self.has_output() {
             let wire = Pin::new(&mut self.wire);
             let written = if self.piece.is_empty() {
-                ready!(wire.poll_write(cx, &self.output))?
+                ready!(wire.poll_write(cx, &self.output[self.left..]))?
             } else {
-                let slices = [IoSlice::new(&self.output), IoSlice::new(&self.piece), IoSlice::new(&self.after)];
+                let slices =
+                    [IoSlice::new(&self.output[self.left..]), IoSlice::new(&self.piece), IoSlice::new(&self.after)];
                 ready!(wire.poll_write_vectored(cx, &slices[usize::from(self.output.is_empty())..]))?
             };
             if written == 0 {
@@ -128,8 +136,12 @@ impl Io {
     }
 
     fn take_off(&mut self, written: usize) {
-        let head = written.min(self.output.len());
-        self.output.advance(head);
+        let head = written.min(self.output.len() - self.left);
+        self.left += head;
+        if self.left == self.output.len() {
+            self.output.clear();
+            self.left = 0;
+        }
         let piece = (written - head).min(self.piece.len());
         self.piece.advance(piece);
         if self.piece.is_empty() {
@@ -151,7 +163,7 @@ impl Io {
             self.input = BytesMut::new();
         }
         if self.output.is_empty() {
-            self.output = BytesMut::new();
+            self.output = Vec::new();
         }
     }
 }

@@ -2,28 +2,31 @@
 //!
 //! Framing is always ours: whatever lengths and codings a header names, they are left out, and what is true is written.
 
-use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::framing::Length;
 use crate::model::fields::{Fields, Known};
 
+/// What is ours to write.
+const FRAMING: &[Known] = &[Known::ContentLength, Known::TransferEncoding];
+const FRAMING_AND_CONNECTION: &[Known] = &[Known::ContentLength, Known::TransferEncoding, Known::Connection];
+
 /// The request line and the header, with the framing for a body of `length`.
-pub(in crate::proxy) fn request(output: &mut BytesMut, method: &Method, path: &str, header: &Fields, length: Length) {
+pub(in crate::proxy) fn request(output: &mut Vec<u8>, method: &Method, path: &str, header: &Fields, length: Length) {
     output.reserve(512);
-    output.put_slice(method.as_str().as_bytes());
-    output.put_u8(b' ');
-    output.put_slice(path.as_bytes());
-    output.put_slice(b" HTTP/1.1\r\n");
-    fields(output, header, Framing::LeftOut);
+    output.extend_from_slice(method.as_str().as_bytes());
+    output.push(b' ');
+    output.extend_from_slice(path.as_bytes());
+    output.extend_from_slice(b" HTTP/1.1\r\n");
+    header.render(output, FRAMING);
     match length {
         // What usually has a body says that it has none (RFC 9110, section 8.6).
         Length::None if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => content_length(output, 0),
         Length::None | Length::UntilClose => {}
         Length::Exact(length) => content_length(output, length),
-        Length::Chunked => output.put_slice(b"transfer-encoding: chunked\r\n"),
+        Length::Chunked => output.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
-    output.put_slice(b"\r\n");
+    output.extend_from_slice(b"\r\n");
 }
 
 /// What an answer's head says besides the header.
@@ -38,7 +41,7 @@ pub(in crate::proxy) struct Manner {
 
 /// The status line and the header.
 pub(in crate::proxy) fn response(
-    output: &mut BytesMut,
+    output: &mut Vec<u8>,
     status: StatusCode,
     header: &Fields,
     manner: Manner,
@@ -46,8 +49,7 @@ pub(in crate::proxy) fn response(
 ) {
     output.reserve(512);
     status_line(output, status);
-    let named = if manner.connection.is_some() { Framing::LeftOutWithConnection } else { Framing::LeftOut };
-    fields(output, header, named);
+    header.render(output, if manner.connection.is_some() { FRAMING_AND_CONNECTION } else { FRAMING });
     if manner.keeps_length
         && let Some(length) = header.get(Known::ContentLength)
     {
@@ -58,59 +60,42 @@ pub(in crate::proxy) fn response(
     }
     match manner.length {
         Length::Exact(length) => content_length(output, length),
-        Length::Chunked => output.put_slice(b"transfer-encoding: chunked\r\n"),
+        Length::Chunked => output.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         Length::None | Length::UntilClose => {}
     }
     if let Some(connection) = manner.connection {
-        output.put_slice(b"connection: ");
-        output.put_slice(connection.as_bytes());
-        output.put_slice(b"\r\n");
+        output.extend_from_slice(b"connection: ");
+        output.extend_from_slice(connection.as_bytes());
+        output.extend_from_slice(b"\r\n");
     }
-    output.put_slice(b"\r\n");
+    output.extend_from_slice(b"\r\n");
 }
 
 /// An answer ahead of the answer (RFC 9110, section 15.2).
-pub(in crate::proxy) fn interim(output: &mut BytesMut, status: StatusCode, header: &Fields) {
+pub(in crate::proxy) fn interim(output: &mut Vec<u8>, status: StatusCode, header: &Fields) {
     status_line(output, status);
-    fields(output, header, Framing::LeftOut);
-    output.put_slice(b"\r\n");
+    header.render(output, FRAMING);
+    output.extend_from_slice(b"\r\n");
 }
 
-fn status_line(output: &mut BytesMut, status: StatusCode) {
-    output.put_slice(b"HTTP/1.1 ");
-    output.put_slice(status.as_str().as_bytes());
-    output.put_u8(b' ');
-    output.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    output.put_slice(b"\r\n");
+fn status_line(output: &mut Vec<u8>, status: StatusCode) {
+    output.extend_from_slice(b"HTTP/1.1 ");
+    output.extend_from_slice(status.as_str().as_bytes());
+    output.push(b' ');
+    output.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    output.extend_from_slice(b"\r\n");
 }
 
-/// Which lines are ours to write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    LeftOut,
-    LeftOutWithConnection,
-}
-
-fn fields(output: &mut BytesMut, header: &Fields, framing: Framing) {
-    for (known, name, value) in header.known_lines() {
-        match known {
-            Some(Known::ContentLength | Known::TransferEncoding) => {}
-            Some(Known::Connection) if framing == Framing::LeftOutWithConnection => {}
-            _ => field(output, name, value),
-        }
-    }
-}
-
-fn field(output: &mut BytesMut, name: &[u8], value: &[u8]) {
+fn field(output: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     output.reserve(name.len() + value.len() + 4);
-    output.put_slice(name);
-    output.put_slice(b": ");
-    output.put_slice(value);
-    output.put_slice(b"\r\n");
+    output.extend_from_slice(name);
+    output.extend_from_slice(b": ");
+    output.extend_from_slice(value);
+    output.extend_from_slice(b"\r\n");
 }
 
-fn content_length(output: &mut BytesMut, length: u64) {
-    output.put_slice(b"content-length: ");
+fn content_length(output: &mut Vec<u8>, length: u64) {
+    output.extend_from_slice(b"content-length: ");
     let mut digits = [0; 20];
     let mut at = digits.len();
     let mut rest = length;
@@ -122,32 +107,32 @@ fn content_length(output: &mut BytesMut, length: u64) {
             break;
         }
     }
-    output.put_slice(&digits[at..]);
-    output.put_slice(b"\r\n");
+    output.extend_from_slice(&digits[at..]);
+    output.extend_from_slice(b"\r\n");
 }
 
 /// What goes before a chunk's data; the data is followed by [`CHUNK_END`].
-pub(in crate::proxy) fn chunk_start(output: &mut BytesMut, length: usize) {
+pub(in crate::proxy) fn chunk_start(output: &mut Vec<u8>, length: usize) {
     output.reserve(18);
     let mut shift = usize::BITS - length.leading_zeros().min(usize::BITS - 4);
     shift = shift.next_multiple_of(4);
     while shift > 0 {
         shift -= 4;
-        output.put_u8(b"0123456789abcdef"[(length >> shift) & 15]);
+        output.push(b"0123456789abcdef"[(length >> shift) & 15]);
     }
-    output.put_slice(b"\r\n");
+    output.extend_from_slice(b"\r\n");
 }
 
 /// What follows a chunk's data.
 pub(in crate::proxy) const CHUNK_END: &[u8] = b"\r\n";
 
 /// The end of a chunked body.
-pub(in crate::proxy) fn last_chunk(output: &mut BytesMut, trailers: &HeaderMap) {
-    output.put_slice(b"0\r\n");
+pub(in crate::proxy) fn last_chunk(output: &mut Vec<u8>, trailers: &HeaderMap) {
+    output.extend_from_slice(b"0\r\n");
     for (name, value) in trailers {
         field(output, name.as_str().as_bytes(), value.as_bytes());
     }
-    output.put_slice(b"\r\n");
+    output.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]
@@ -157,11 +142,11 @@ mod tests {
     #[test]
     fn lengths_are_written_as_they_are_read() {
         for length in [0_usize, 1, 9, 10, 15, 16, 255, 256, 4096, 65_536, 1 << 40] {
-            let mut output = BytesMut::new();
+            let mut output = Vec::new();
             chunk_start(&mut output, length);
-            let text = String::from_utf8(output.to_vec()).unwrap();
+            let text = String::from_utf8(output).unwrap();
             assert_eq!(usize::from_str_radix(text.trim_end(), 16), Ok(length));
-            let mut output = BytesMut::new();
+            let mut output = Vec::new();
             content_length(&mut output, length as u64);
             assert_eq!(&output[..], format!("content-length: {length}\r\n").as_bytes());
         }
@@ -172,11 +157,11 @@ mod tests {
         let mut headers = Fields::new();
         headers.add(Known::ContentLength, b"7");
         headers.add_named(&http::HeaderName::from_static("x-a"), &HeaderValue::from_static("1"));
-        let mut output = BytesMut::new();
+        let mut output = Vec::new();
         request(&mut output, &Method::PUT, "/a", &headers, Length::Chunked);
         assert_eq!(&output[..], b"PUT /a HTTP/1.1\r\nx-a: 1\r\ntransfer-encoding: chunked\r\n\r\n");
         let manner = Manner { length: Length::None, keeps_length: true, connection: Some("close") };
-        let mut output = BytesMut::new();
+        let mut output = Vec::new();
         response(&mut output, StatusCode::OK, &headers, manner, &HeaderValue::from_static("now"));
         let expected = "HTTP/1.1 200 OK\r\nx-a: 1\r\ncontent-length: 7\r\ndate: now\r\nconnection: close\r\n\r\n";
         assert_eq!(&output[..], expected.as_bytes());

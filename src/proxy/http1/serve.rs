@@ -3,7 +3,7 @@
 //! Everything here is of no use to an idle connection, and is dropped with [`until_idle`]: what stays is the wire.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
@@ -129,7 +129,8 @@ async fn one(client: &Rc<Client>, inbound: &Rc<Inbound>, head: RequestHead) -> A
         Length::Exact(_) | Length::Chunked | Length::UntilClose => Source::Client(Rc::clone(inbound)),
     };
     let asks = Asks { call, body: source, inbound: Some(inbound) };
-    let Some(reply) = attended(inbound, request::serve(client, asks)).await else { return After::Close };
+    let serving = pin!(request::serve(client, asks));
+    let Some(reply) = attended(inbound, serving).await else { return After::Close };
     let keeps = if keeps && client.progress.order() == Order::Serve { Connection::Keep } else { Connection::Close };
     match reply {
         Reply::Answer(response) => answer(client, inbound, response, request, keeps).await,
@@ -141,8 +142,7 @@ async fn one(client: &Rc<Client>, inbound: &Rc<Inbound>, head: RequestHead) -> A
 }
 
 /// The result of `serving`, unless the client leaves before.
-async fn attended<T>(inbound: &Inbound, serving: impl Future<Output = T>) -> Option<T> {
-    let mut serving = pin!(serving);
+async fn attended<T>(inbound: &Inbound, mut serving: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     let mut absence = Absence::default();
     poll_fn(|cx| {
         if let Poll::Ready(done) = serving.as_mut().poll(cx) {
