@@ -1,0 +1,73 @@
+"""Memory of idle clients: keep-alive connections, TLS connections, tunnels, each after one exchange.
+
+The subjects are started anew, so that nothing left over from other loads hides what a connection costs. They idle all
+at the same time.
+"""
+import contextlib
+import socket
+import ssl
+import time
+
+from . import clocks, loads, subjects, wire
+
+KINDS = {"idle-plain": 3000, "idle-tls": 1000, "idle-tunnel": 1000}
+SETTLE = 5  # seconds of idleness before memory is read
+
+
+def context():
+    """A client's TLS 1.3; the certificate is our own."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname, made.verify_mode, made.minimum_version = False, ssl.CERT_NONE, ssl.TLSVersion.TLSv1_3
+    return made
+
+
+def exchange(sock):
+    """One small request and its whole answer."""
+    sock.sendall(wire.request("GET", "/"))
+    data = b""
+    while b"\r\n\r\n" not in data:
+        got = sock.recv(4096)
+        if not got:
+            raise ConnectionError("closed before the answer")
+        data += got
+    head, body = data.split(b"\r\n\r\n", 1)
+    if wire.status(head) != 200:
+        raise ConnectionError(f"status {wire.status(head)}")
+    left = int(wire.fields(head)["content-length"]) - len(body)
+    while left > 0:
+        left -= len(sock.recv(left))
+
+
+def client(kind, subject, tls):
+    """One client after its one exchange."""
+    if kind == "idle-tunnel":
+        sock = loads.tunnel(subject.port)
+        sock.sendall(wire.MESSAGE)
+        got = 0
+        while got < len(wire.REPLY):
+            got += len(sock.recv(len(wire.REPLY) - got))
+        return sock
+    sock = socket.create_connection(("127.0.0.1", subject.tls if kind == "idle-tls" else subject.port), 20)
+    if kind == "idle-tls":
+        sock = tls.wrap_socket(sock)
+    exchange(sock)
+    return sock
+
+
+def measure(kind, names, binary, behind, certificate, quick):
+    """Rows of subject, clients, bytes before, bytes after."""
+    count, settle = (KINDS[kind] // 10, 1) if quick else (KINDS[kind], SETTLE)
+    tls, rows = context(), []
+    with subjects.all_running(names, binary, behind, certificate) as running, contextlib.ExitStack() as held:
+        for subject in running.values():
+            for _ in range(20):  # code paged in, the first pools made
+                client(kind, subject, tls).close()
+        time.sleep(1)
+        before = {name: clocks.memory(subject.pids())[0] for name, subject in running.items()}
+        for subject in running.values():
+            for _ in range(count):
+                held.enter_context(contextlib.closing(client(kind, subject, tls)))
+        time.sleep(settle)
+        for name, subject in running.items():
+            rows.append((name, count, before[name], clocks.memory(subject.pids())[0]))
+    return rows
