@@ -21,9 +21,9 @@ def context():
     return made
 
 
-def exchange(sock):
-    """One small request and its whole answer."""
-    sock.sendall(wire.request("GET", "/"))
+def exchange(sock, path="/"):
+    """One small request and its whole answer; gives the body."""
+    sock.sendall(wire.request("GET", path))
     data = b""
     while b"\r\n\r\n" not in data:
         got = sock.recv(4096)
@@ -33,9 +33,13 @@ def exchange(sock):
     head, body = data.split(b"\r\n\r\n", 1)
     if wire.status(head) != 200:
         raise ConnectionError(f"status {wire.status(head)}")
-    left = int(wire.fields(head)["content-length"]) - len(body)
-    while left > 0:
-        left -= len(sock.recv(left))
+    length = int(wire.fields(head)["content-length"])
+    while len(body) < length:
+        got = sock.recv(length - len(body))
+        if not got:
+            raise ConnectionError("closed within the answer")
+        body += got
+    return body
 
 
 def client(kind, subject, tls):

@@ -39,13 +39,10 @@ class Limit:
     inverse: bool = False  # told as the peer's figure by ours: how many times as much for the same processor time
 
     def found(self, rows):
+        """What was found in each round."""
         if not self.peer:
-            value = median(rows, self.workload, "pointsman")
-            return None if value is None else value / KIB
-        found = ratios(rows, self.workload, "pointsman", self.peer)
-        if not found:
-            return None
-        return 1 / results.median(found) if self.inverse else results.median(found)
+            return [value / KIB for value in figures(rows, self.workload, "pointsman").values()]
+        return [1 / ratio if self.inverse else ratio for ratio in ratios(rows, self.workload, "pointsman", self.peer)]
 
     def reached(self, found):
         shown = round(found, 2)  # what the table says counts
@@ -73,14 +70,16 @@ LIMITS = [
 
 
 def limits(rows):
-    lines = ["| promise | wanted | found | |", "|---|---|---|---|"]
+    lines = ["| promise | wanted | found: median | from, to | |", "|---|---|---|---|---|"]
     for limit in LIMITS:
         found = limit.found(rows)
-        if found is None:
-            lines.append(f"| {limit.what} | {limit.told()} | | not measured |")
+        if not found:
+            lines.append(f"| {limit.what} | {limit.told()} | | | not measured |")
             continue
-        verdict = "reached" if limit.reached(found) else "**not reached**"
-        lines.append(f"| {limit.what} | {limit.told()} | **{found:.2f}**{' KiB' if not limit.peer else ''} | {verdict} |")
+        middle = results.median(found)
+        span = f"{min(found):.2f}, {max(found):.2f}" if len(found) > 1 else "one round"
+        verdict = "reached" if limit.reached(middle) else "**not reached**"
+        lines.append(f"| {limit.what} | {limit.told()} | **{middle:.2f}**{'' if limit.peer else ' KiB'} | {span} | {verdict} |")
     return lines
 
 
@@ -91,18 +90,34 @@ def present(rows):
 
 
 def table(rows, units):
-    """Medians; in brackets the median of the ratios to nginx within rounds."""
+    """Medians; in brackets the median of the ratios to nginx within rounds; and pointsman's ratio to HAProxy."""
     names = present([row for row in rows if row["workload"] in units])
-    lines = ["| median (by nginx's, median of the rounds' ratios) | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    if not names:
+        return ["Not measured."]
+    lines = ["| median (by nginx's) | " + " | ".join(names) + " | pointsman by haproxy's |", "|---|" + "---|" * (len(names) + 1)]
     for workload, (title, unit, scale) in units.items():
         cells = []
         for name in names:
             value, found = median(rows, workload, name), ratios(rows, workload, name, "nginx")
             ratio = f" ({results.median(found):.2f})" if found and name != "nginx" else ""
             cells.append("" if value is None else f"{value * scale:,.2f}{ratio}")
+        beside = ratios(rows, workload, "pointsman", "haproxy")
+        cells.append(f"{results.median(beside):.2f}" if beside else "")
         if any(cells):
             lines.append(f"| {title}, {unit} | " + " | ".join(cells) + " |")
     return lines
+
+
+def resident(rows):
+    """What a process had in memory after its rounds of a workload."""
+    names = [name for name in present(rows) if name not in subjects.VARIANTS]
+    lines = ["| MiB of memory after | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for workload in ("get-64", "get-1000"):
+        there = {name: [row["pss_bytes"] for row in rows if row["workload"] == workload and row["subject"] == name] for name in names}
+        if any(there.values()):
+            cells = [f"{results.median(found) / KIB**2:.1f}" if found else "" for found in there.values()]
+            lines.append(f"| {workloads.WORKLOADS[workload].title} | " + " | ".join(cells) + " |")
+    return lines if len(lines) > 2 else []
 
 
 def latency(rows):
@@ -149,7 +164,8 @@ def page(rows, binary, quick):
         lines += ["## Latency at a fixed rate", "", *latency(rows), ""]
     lines += ["## Memory and system calls", "", *table(rows, memory), "",
               "Proportional memory of fresh processes, by client: 3,000 keep-alive connections, 1,000 with TLS, 1,000 tunnels, one exchange "
-              f"on each, then {idle.SETTLE} s of idleness.", "",
+              f"on each, then {idle.SETTLE} s of idleness. What a process reserves for all connections when it starts is not in it.", "",
+              *resident(rows), "",
               *table(rows, {workloads.CALLS: ("system calls", "a request", 1)}), "",
               f"Measured on: {results.processor()}, {os.cpu_count()} cores, Linux {platform.release()}, {datetime.date.today()}; "
               f"{', '.join(versions(binary))}.",

@@ -6,7 +6,7 @@ within a round.
 import sys
 
 from lab import results
-from . import calls, clocks, idle, loads, subjects, workloads
+from . import calls, clocks, fair, idle, loads, subjects, workloads
 
 COLUMNS = ["workload", "round", "subject", "order", "requests", "failed", "bytes", "seconds", "processor_us", "p50_us", "p99_us",
            "offered_rate", "pss_bytes", "pss_before", "syscalls"]
@@ -33,6 +33,7 @@ class Rounds:
         """Of these workloads, those for running subjects, then those with fresh ones, then the traced ones."""
         timed = [name for name in workloads.WORKLOADS if name in names]
         with subjects.all_running(self.names, self.binary, self.behind, self.certificate) as running:
+            fair.check(running)
             for name in timed:
                 self.timed(name, running)
             if workloads.CALLS in names:

@@ -4,7 +4,8 @@
 usage: upstream.py PORT
 
 `POST` anything: the body is read and thrown away, and the answer says how many bytes it had, so that a load can check
-that every byte came through. A WebSocket handshake: from then on every message of `wire.MESSAGE` bytes is answered with
+that every byte came through. `GET` a path that ends in `/head`: the answer is the head as it arrived here, with the
+connection's port, for `fair`. A WebSocket handshake: from then on every message of `wire.MESSAGE` bytes is answered with
 one of the same length. One thread: it stands on the load's core and must cost little.
 """
 import contextlib
@@ -52,13 +53,18 @@ class Client:
         if "transfer-encoding" in fields:
             self.sock.sendall(b"HTTP/1.1 501 chunks are not read here\r\nContent-Length: 0\r\n\r\n")
             return
+        if head.split(None, 2)[1].endswith(b"/head"):
+            self.reply(head + b"\r\nport: %d" % self.sock.getpeername()[1])
+            return
         self.length = int(fields.get("content-length", 0))
         self.left = self.length - len(rest)
         if not self.left:
             self.answer()
 
     def answer(self):
-        text = str(self.length).encode()
+        self.reply(str(self.length).encode())
+
+    def reply(self, text):
         self.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
 
     def messages(self, data):
