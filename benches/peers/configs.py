@@ -21,6 +21,7 @@ class Asked:
     plain: int
     tls: int
     other: int       # the same in a second way, for the peers that have one (see `nginx`, `haproxy`)
+    third: int       # and in a third
     admin: int
     small: int
     sink: int
@@ -57,7 +58,7 @@ telemetry: {{ log: warn, access_log: off }}
 
 
 def nginx(asked):
-    """`other` is the same with `proxy_buffering off`."""
+    """`other` is the same with `proxy_buffering off`, `third` with buffers made for large bodies."""
     def behind(name, port):
         return f"upstream {name} {{ server 127.0.0.1:{port}; keepalive {POOL}; keepalive_requests 1000000000; keepalive_time 1d; }}"
 
@@ -84,12 +85,17 @@ http {{
     {locations}
   }}
   server {{ listen 127.0.0.1:{asked.other} backlog=4096; proxy_buffering off; {locations} }}
+  server {{
+    listen 127.0.0.1:{asked.third} backlog=4096;
+    proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 256k; proxy_max_temp_file_size 0; client_body_buffer_size 64k;
+    {locations}
+  }}
 }}
 """
 
 
-def haproxy(asked):
-    """`other` is the same with `option splice-auto`."""
+def haproxy(asked, buffers=""):
+    """`other` is the same with `option splice-auto`. Its buffers have one size in the whole process."""
     fields = """  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
   use_backend sink if { path_beg /sink }
@@ -99,7 +105,7 @@ def haproxy(asked):
                        for name, port in (("small", asked.small), ("sink", asked.sink), ("chat", asked.chat)))
     return f"""global
   nbthread 1
-  maxconn 6000
+  maxconn 6000{buffers}
   ssl-default-bind-options ssl-min-ver TLSv1.3
 defaults
   mode http
@@ -119,6 +125,11 @@ frontend other
   bind 127.0.0.1:{asked.other} backlog 4096
 {fields}
 {backends}"""
+
+
+def haproxy_tuned(asked):
+    """With buffers made for large bodies."""
+    return haproxy(asked, "\n  tune.bufsize 65536")
 
 
 def caddy(asked):

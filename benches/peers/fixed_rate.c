@@ -60,42 +60,48 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-int main(int argc, char **argv) {
-    if (argc != 6) { fprintf(stderr, "usage: fixed_rate PORT CONNECTIONS RATE SECONDS REQUEST\n"); return 2; }
-    int port = atoi(argv[1]), connections = atoi(argv[2]);
-    double rate = atof(argv[3]), seconds = atof(argv[4]);
-    const char *request = argv[5];
-    size_t length = strlen(request);
-    long total = (long)(rate * seconds), sent = 0, answered = 0, failed = 0, first = total / 10, living = connections;
-
-    uint64_t *due = malloc(total * sizeof *due), *latency = calloc(total, sizeof *latency);
+// When each request is due, in nanoseconds from the start.
+static uint64_t *plan(long total, double rate) {
+    uint64_t *due = malloc(total * sizeof *due);
     double at = 0;
     srand48(42);
     for (long i = 0; i < total; i++) { at += -log(1 - drand48()) / rate; due[i] = (uint64_t)(at * 1e9); }
+    return due;
+}
 
-    int poll = epoll_create1(0), idle = connections;
-    struct connection *all = calloc(connections, sizeof *all), **bench = malloc(connections * sizeof *bench);
-    struct epoll_event events[256];
-    prctl(PR_SET_TIMERSLACK, 1UL);
-    for (int i = 0; i < connections; i++) {
+static struct connection **open_all(int poll, int port, int count) {
+    struct connection *all = calloc(count, sizeof *all), **bench = malloc(count * sizeof *bench);
+    for (int i = 0; i < count; i++) {
         all[i].fd = connect_to(port);
         bench[i] = &all[i];
         struct epoll_event e = {.events = EPOLLIN, .data.ptr = &all[i]};
         epoll_ctl(poll, EPOLL_CTL_ADD, all[i].fd, &e);
     }
+    return bench;
+}
+
+int main(int argc, char **argv) {
+    if (argc != 6) { fprintf(stderr, "usage: fixed_rate PORT CONNECTIONS RATE SECONDS REQUEST\n"); return 2; }
+    int connections = atoi(argv[2]), idle = connections, poll = epoll_create1(0);
+    double rate = atof(argv[3]), seconds = atof(argv[4]);
+    const char *request = argv[5];
+    size_t length = strlen(request);
+    long total = (long)(rate * seconds), sent = 0, answered = 0, failed = 0, first = total / 10;
+    uint64_t *due = plan(total, rate), *latency = calloc(total, sizeof *latency), now;
+    struct connection **bench = open_all(poll, atoi(argv[1]), connections);
+    struct epoll_event events[256];
+    prctl(PR_SET_TIMERSLACK, 1UL);
+
     uint64_t start = now_ns() + 10000000, end = start + due[total - 1] + 1000000000, finished = start;
     for (long i = 0; i < total; i++) due[i] += start;
-
-    while (answered + failed < total && living) {
-        uint64_t now = now_ns();
-        if (now > end) break;
+    while (answered + failed < total && failed < connections && (now = now_ns()) < end) {
         while (sent < total && idle && due[sent] <= now) {
             struct connection *c = bench[--idle];
             c->request = sent++;
             c->got = 0;
-            if (send(c->fd, request, length, MSG_NOSIGNAL) != (ssize_t)length) { failed++; living--; close(c->fd); }
+            if (send(c->fd, request, length, MSG_NOSIGNAL) != (ssize_t)length) { failed++; close(c->fd); }
         }
-        uint64_t next = sent < total && idle ? due[sent] : end + 1;
+        uint64_t next = sent < total && idle ? due[sent] : end;
         uint64_t wait = next > (now = now_ns()) ? next - now : 0;
         struct timespec patience = {wait / 1000000000, wait % 1000000000};
         int ready = epoll_pwait2(poll, events, 256, &patience, NULL);
@@ -107,24 +113,19 @@ int main(int argc, char **argv) {
             if (n > 0) c->got += n;
             int state = n > 0 ? whole(c) : -1;
             if (!state) continue;
-            if (state < 0) { failed++; living--; close(c->fd); continue; }
+            if (state < 0) { failed++; close(c->fd); continue; }
             finished = now_ns();
             latency[c->request] = finished - due[c->request];
             answered++;
             bench[idle++] = c;
         }
     }
-    uint64_t stopped = now_ns();
-    long unanswered = 0;
+    now = now_ns();
     for (long i = 0; i < total; i++)
-        if (!latency[i]) { unanswered++; latency[i] = stopped > due[i] ? stopped - due[i] : 0; }
-    long counted = total - first;
-    qsort(latency + first, counted, sizeof *latency, ascending);
-    struct timespec own;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
-    printf("answered=%ld failed=%ld unanswered=%ld seconds=%.4f p50_us=%.1f p99_us=%.1f max_us=%.1f own_seconds=%.3f\n", answered, failed,
-           unanswered - failed, (finished - start) / 1e9, latency[first + counted / 2] / 1e3,
-           latency[first + counted * 99 / 100] / 1e3, latency[total - 1] / 1e3,
-           own.tv_sec + own.tv_nsec / 1e9);
+        if (!latency[i]) latency[i] = now > due[i] ? now - due[i] : 0;
+    qsort(latency + first, total - first, sizeof *latency, ascending);
+    uint64_t *counted = latency + first;
+    printf("answered=%ld failed=%ld seconds=%.4f p50_us=%.1f p99_us=%.1f\n", answered, failed, (finished - start) / 1e9,
+           counted[(total - first) / 2] / 1e3, counted[(total - first) * 99 / 100] / 1e3);
     return 0;
 }

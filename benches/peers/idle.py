@@ -1,7 +1,7 @@
 """Memory of idle clients: keep-alive connections, TLS connections, tunnels, each after one exchange.
 
-The subjects are started anew, so that nothing left over from other loads hides what a connection costs. They idle all
-at the same time.
+The subjects are started anew, and what counts is how memory grows from a quarter of the clients to all of them: so
+nothing that a process freed earlier, and hands out first, hides what a client costs. They idle all at the same time.
 """
 import contextlib
 import socket
@@ -59,19 +59,17 @@ def client(kind, subject, tls):
 
 
 def measure(kind, names, binary, behind, certificate, quick):
-    """Rows of subject, clients, bytes before, bytes after."""
+    """Rows of subject, clients between the two looks, bytes at the first and at the second."""
     count, settle = (KINDS[kind] // 10, 1) if quick else (KINDS[kind], SETTLE)
-    tls, rows = context(), []
+    tls = context()
     with subjects.all_running(names, binary, behind, certificate) as running, contextlib.ExitStack() as held:
-        for subject in running.values():
-            for _ in range(20):  # code paged in, the first pools made
-                client(kind, subject, tls).close()
-        time.sleep(1)
-        before = {name: clocks.memory(subject.pids())[0] for name, subject in running.items()}
-        for subject in running.values():
-            for _ in range(count):
-                held.enter_context(contextlib.closing(client(kind, subject, tls)))
-        time.sleep(settle)
-        for name, subject in running.items():
-            rows.append((name, count, before[name], clocks.memory(subject.pids())[0]))
-    return rows
+        def look(clients):
+            for subject in running.values():
+                for _ in range(clients):
+                    held.enter_context(contextlib.closing(client(kind, subject, tls)))
+            time.sleep(settle)
+            return {name: clocks.memory(subject.pids())[0] for name, subject in running.items()}
+
+        few = look(count // 4)
+        all_of_them = look(count - count // 4)
+        return [(name, count - count // 4, few[name], all_of_them[name]) for name in running]

@@ -75,6 +75,13 @@ def h2load(url, requests, clients, streams, *more):
     return Load(figures["succeeded"], figures["lost"], taken)
 
 
+def handshakes(url, batches, at_once=64):
+    """New TLS connections with one request each. h2load and wrk resume a session when they connect again, so every
+    connection is some client's first: batches of new clients."""
+    loads = [h2load(url, at_once, at_once, 1, "--h1", "-H", "Connection: close") for _ in range(batches)]
+    return Load(*(sum(getattr(load, name) for load in loads) for name in ("requests", "failed", "seconds")))
+
+
 class Transfers:
     """Bodies over a few keep-alive connections, closed loop: down (GET) or up (POST)."""
 

@@ -86,7 +86,7 @@ def limits(rows):
 def present(rows):
     """The subjects of these rows, in the usual order."""
     there = {row["subject"] for row in rows}
-    return [name for name in (*subjects.SUBJECTS, *subjects.VARIANTS) if name in there]
+    return [name for name in (*subjects.SUBJECTS, *subjects.VARIANTS, *subjects.TUNED) if name in there]
 
 
 def table(rows, units):
@@ -110,7 +110,7 @@ def table(rows, units):
 
 def resident(rows):
     """What a process had in memory after its rounds of a workload."""
-    names = [name for name in present(rows) if name not in subjects.VARIANTS]
+    names = [name for name in present(rows) if name in subjects.SUBJECTS]
     lines = ["| MiB of memory after | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for workload in ("get-64", "get-1000"):
         there = {name: [row["pss_bytes"] for row in rows if row["workload"] == workload and row["subject"] == name] for name in names}
@@ -157,14 +157,16 @@ def page(rows, binary, quick):
         "every subject has its turn, another one first each time. Less is better. pointsman has its features on: two groups that share "
         "the traffic by the hash of a cookie, health checks, metrics.", "",
         "## Wanted and found", "", *limits(rows), "", "## Processor time", "", *table(rows, timed), "",
-        "`nginx-unbuffered` is nginx with `proxy_buffering off`, `haproxy-splice` is HAProxy with `option splice-auto`. The load's core is "
-        "the limit for some, so what came through a second (in the rows) compares little; processor time is what counts.", "",
+        "`nginx-unbuffered` is nginx with `proxy_buffering off`, `haproxy-splice` is HAProxy with `option splice-auto`; `nginx-tuned` and "
+        "`haproxy-tuned` have buffers of 64 KiB, made for large bodies. The load's core is the limit for some, so what came through a "
+        "second (in the rows) compares little; processor time is what counts.", "",
     ]
     if any(row["workload"] == "latency" for row in rows):
         lines += ["## Latency at a fixed rate", "", *latency(rows), ""]
     lines += ["## Memory and system calls", "", *table(rows, memory), "",
-              "Proportional memory of fresh processes, by client: 3,000 keep-alive connections, 1,000 with TLS, 1,000 tunnels, one exchange "
-              f"on each, then {idle.SETTLE} s of idleness. What a process reserves for all connections when it starts is not in it.", "",
+              "Proportional memory of fresh processes: 3,000 keep-alive connections, 1,000 with TLS, 1,000 tunnels, one exchange "
+              f"on each, then {idle.SETTLE} s of idleness: the growth from a quarter of them to all, by client. What a process reserves when "
+              "it starts is not in it.", "",
               *resident(rows), "",
               *table(rows, {workloads.CALLS: ("system calls", "a request", 1)}), "",
               f"Measured on: {results.processor()}, {os.cpu_count()} cores, Linux {platform.release()}, {datetime.date.today()}; "

@@ -32,7 +32,8 @@ class Rounds:
     def wanted(self, names):
         """Of these workloads, those for running subjects, then those with fresh ones, then the traced ones."""
         timed = [name for name in workloads.WORKLOADS if name in names]
-        with subjects.all_running(self.names, self.binary, self.behind, self.certificate) as running:
+        tuned = [name for name, plain in subjects.TUNED.items() if plain in self.names and any(workloads.WORKLOADS[one].variants for one in timed)]
+        with subjects.all_running([*self.names, *tuned], self.binary, self.behind, self.certificate) as running:
             fair.check(running)
             for name in timed:
                 self.timed(name, running)
@@ -47,9 +48,9 @@ class Rounds:
         rounds = 1 if self.quick else workload.rounds
         extra = min(rounds, workload.extra)
         rate = self.rate(running) if name == "latency" else None
-        taking_part = dict(running)
+        taking_part = {key: subject for key, subject in running.items() if workload.variants or key not in subjects.TUNED}
         if workload.variants:
-            taking_part |= {second: running[first].variant(second) for second, first in subjects.VARIANTS.items() if first in running}
+            taking_part |= {second: running[first].variant(second) for second, (first, _) in subjects.VARIANTS.items() if first in running}
         for subject in taking_part.values():  # connections opened, pages touched, pools filled
             workload.run(subject, 0.1 if self.quick else 0.25, rate)
         for number in range(1, rounds + 1):
@@ -83,7 +84,7 @@ class Rounds:
         return round(workloads.FIXED_PART * self.peak)
 
     def traced(self, running):
-        for order, subject in enumerate(running.values(), 1):
+        for order, subject in enumerate((running[name] for name in self.names), 1):
             total, by_name, load = calls.count(subject, calls.REQUESTS // (10 if self.quick else 1))
             self.add(workloads.CALLS, 1, subject.name, order, requests=load.requests, failed=load.failed, syscalls=total)
             most = sorted(by_name.items(), key=lambda item: -item[1])[:6]

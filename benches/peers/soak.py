@@ -67,6 +67,8 @@ class Soak:
         self.over.wait(2)
 
     def handshakes(self):
+        """Whole ones, then some that resume."""
+        self.load(loads.handshakes(self.subject.url(secure=True), 2))
         self.load(loads.h2load(self.subject.url(secure=True), 200, 8, 1, "--h1", "-H", "Connection: close"))
         self.over.wait(2)
 

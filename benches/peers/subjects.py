@@ -1,6 +1,6 @@
 """Starts the subjects: pointsman and its four peers, each with one worker, pinned to core 0.
 
-A subject has a plain port, a TLS port, and for nginx and HAProxy a third one with the same in a second way. What stands
+A subject has a plain port, a TLS port, and for nginx and HAProxy further ones with the same in other ways. What stands
 in the files is `configs`' business, what is done to a subject is `workloads`'.
 """
 import contextlib
@@ -15,10 +15,11 @@ from . import clocks, configs, install
 
 PROXY_CORE, LOAD_CORE = 0, 1
 SUBJECTS = ("pointsman", "nginx", "haproxy", "envoy", "caddy")
-# The same process in a second way: the name of the row, and whose `other` port it is.
-VARIANTS = {"nginx-unbuffered": "nginx", "haproxy-splice": "haproxy"}
+# The same process in a second way: the name of the row, whose it is, and by which of its ports.
+VARIANTS = {"nginx-unbuffered": ("nginx", "other"), "nginx-tuned": ("nginx", "third"), "haproxy-splice": ("haproxy", "other")}
+TUNED = {"haproxy-tuned": "haproxy"}  # a process of its own, for bodies only
 MAKERS = {"pointsman": configs.pointsman, "nginx": configs.nginx, "haproxy": configs.haproxy, "envoy": configs.envoy,
-          "caddy": configs.caddy}
+          "caddy": configs.caddy, "haproxy-tuned": configs.haproxy_tuned}
 
 
 class Subject:
@@ -30,9 +31,9 @@ class Subject:
         self.port, self.tls = asked.plain, asked.tls
 
     def variant(self, name):
-        """The same process through its `other` port."""
+        """The same process through another port."""
         second = Subject(name, self.child, self.asked)
-        second.port = self.asked.other
+        second.port = getattr(self.asked, VARIANTS[name][1])
         return second
 
     def url(self, path="/", secure=False):
@@ -61,14 +62,14 @@ def command(name, binary, file):
         "haproxy": [programs.tool("haproxy"), "-db", "-f", file],
         "envoy": [install.envoy(), "--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c", file],
         "caddy": [programs.tool("caddy"), "run", "--config", file, "--adapter", "caddyfile"],
-    }[name]
+    }[TUNED.get(name, name)]
 
 
 @contextlib.contextmanager
 def running(name, binary, behind, certificate):
     """One subject, ready for requests."""
     with tempfile.TemporaryDirectory(prefix=f"peers-{name}-") as directory:
-        ports = {key: programs.Port() for key in ("plain", "tls", "other", "admin")}
+        ports = {key: programs.Port() for key in ("plain", "tls", "other", "third", "admin")}
         asked = configs.Asked(**{key: port.number for key, port in ports.items()}, small=behind.small, sink=behind.sink,
                               chat=behind.chat, directory=directory, cert=certificate.cert, key=certificate.key,
                               both=certificate.both)

@@ -9,7 +9,7 @@ from . import loads
 
 SECONDS = 2      # wrk knows whole seconds only
 SHORT = 1.5
-HANDSHAKES, H2_REQUESTS = 2500, 30_000
+HANDSHAKE_BATCHES, H2_REQUESTS = 30, 30_000
 FULL = ("pointsman", "nginx", "haproxy")
 FIXED_PART = 0.6  # of nginx' peak
 
@@ -45,7 +45,7 @@ def body(path, size, connections, up):
 
 
 def handshakes(subject, part, _):
-    return loads.h2load(subject.url(secure=True), round(HANDSHAKES * part), 16, 1, "--h1", "-H", "Connection: close")
+    return loads.handshakes(subject.url(secure=True), round(HANDSHAKE_BATCHES * part))
 
 
 def http2(subject, part, _):
