@@ -67,7 +67,10 @@ def measure(kind, names, binary, behind, certificate, quick):
             for subject in running.values():
                 for _ in range(clients):
                     held.enter_context(contextlib.closing(client(kind, subject, tls)))
-            time.sleep(settle)
+            for _ in range(10 * settle):
+                time.sleep(0.1)
+                for subject in running.values():
+                    client(kind, subject, tls).close()
             return {name: clocks.memory(subject.pids())[0] for name, subject in running.items()}
 
         few = look(count // 4)
