@@ -164,9 +164,8 @@ def page(rows, binary, quick):
     if any(row["workload"] == "latency" for row in rows):
         lines += ["## Latency at a fixed rate", "", *latency(rows), ""]
     lines += ["## Memory and system calls", "", *table(rows, memory), "",
-              "Proportional memory of fresh processes: 3,000 keep-alive connections, 1,000 with TLS, 1,000 tunnels, one exchange "
-              f"on each, then {idle.SETTLE} s of idleness: the growth from a quarter of them to all, by client. What a process reserves when "
-              "it starts is not in it.", "",
+              "Growth of proportional memory, by client, in fresh processes: 3,000 keep-alive connections, 1,000 with TLS, 1,000 tunnels, one "
+              f"exchange on each, then {idle.SETTLE} s of idleness. What a process reserves when it starts is not in it.", "",
               *resident(rows), "",
               *table(rows, {workloads.CALLS: ("system calls", "a request", 1)}), "",
               f"Measured on: {results.processor()}, {os.cpu_count()} cores, Linux {platform.release()}, {datetime.date.today()}; "
