@@ -16,6 +16,7 @@ import time
 from lab import programs, promises
 from . import install, wire
 
+PATIENCE = 20  # seconds that a transfer may take beyond its time
 HEADERS = ["-H", f"Cookie: {wire.COOKIE}"]
 # One cipher and one group for everybody, whatever each would prefer: set on the client's side, where all have to follow.
 # h2load has options for it; wrk is told by OpenSSL's own file.
@@ -86,7 +87,7 @@ class Transfers:
     """Bodies over a few keep-alive connections, closed loop: down (GET) or up (POST)."""
 
     def __init__(self, port, path, size, connections, up):
-        self.size, self.up = size, up
+        self.size, self.up, self.until = size, up, 0
         self.done = self.failed = 0
         lines = (f"Content-Length: {size}", "Content-Type: application/octet-stream") if up else ()
         self.head = wire.request("POST" if up else "GET", path, *lines)
@@ -136,11 +137,19 @@ class Transfers:
             if not right:
                 raise ConnectionError("a body of another length")
             self.done += 1
-            self.ask(sock)
+            if time.perf_counter() < self.until:
+                self.ask(sock)
+            else:
+                self.selector.unregister(sock)
 
     def run(self, seconds):
+        """For so long, and then until the last one has ended: none is left half done, and paid for but not counted."""
         started = time.perf_counter()
-        while (now := time.perf_counter()) < started + seconds:
+        self.until = started + seconds
+        while self.selector.get_map():
+            if time.perf_counter() > self.until + PATIENCE:
+                self.failed += len(self.selector.get_map())
+                break
             for key, events in self.selector.select(1):
                 try:
                     if events & selectors.EVENT_WRITE:
@@ -152,9 +161,7 @@ class Transfers:
                 except (OSError, ValueError, KeyError):
                     self.failed += 1
                     self.selector.unregister(key.fileobj)
-            if not self.selector.get_map():
-                break
-        return now - started
+        return time.perf_counter() - started
 
     def close(self):
         for sock in self.socks:
