@@ -100,12 +100,5 @@ fn deposit_for_retries(c: &mut Criterion) {
     c.bench_function("deposit of a retry token", |b| b.iter(|| black_box(&tokens).deposit(black_box(200_000))));
 }
 
-criterion_group!(
-    benches,
-    find_a_route,
-    choose_a_group,
-    look_at_the_table,
-    count_a_duration,
-    deposit_for_retries
-);
+criterion_group!(benches, find_a_route, choose_a_group, look_at_the_table, count_a_duration, deposit_for_retries);
 criterion_main!(benches);

@@ -32,7 +32,8 @@ class Rounds:
     def wanted(self, names):
         """Of these workloads, those for running subjects, then those with fresh ones, then the traced ones."""
         timed = [name for name in workloads.WORKLOADS if name in names]
-        tuned = [name for name, plain in subjects.TUNED.items() if plain in self.names and any(workloads.WORKLOADS[one].variants for one in timed)]
+        bodies = any(workloads.WORKLOADS[name].variants for name in timed)
+        tuned = [name for name, plain in subjects.TUNED.items() if bodies and plain in self.names]
         with subjects.all_running([*self.names, *tuned], self.binary, self.behind, self.certificate) as running:
             fair.check(running)
             for name in timed:
