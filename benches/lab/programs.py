@@ -202,7 +202,7 @@ def nginx(server, http_lines="", core=None):
         temporary = " ".join(f"{kind}_temp_path {directory}/{kind};"
                              for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         config = f"""daemon off; worker_processes 1; pid {directory}/pid; error_log {directory}/error.log;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
   access_log off; {temporary}
   {http_lines}
