@@ -13,3 +13,4 @@ pub mod matching;
 pub mod names;
 pub mod outcome;
 pub mod split;
+pub mod websocket;

@@ -179,11 +179,27 @@ pub(super) fn spawn(worker: &Rc<Worker>, listener: u64, peer: Option<IpAddr>, so
     });
 }
 
-/// Each stage is boxed: what a handshake or a request needs, an idle connection does not keep.
+/// Each stage is boxed, and dropped when it is over: what a handshake, a request or HTTP/2 needs, an idle connection
+/// does not keep.
 async fn serve(client: &Rc<Client>, socket: Socket) {
-    match client.listener.tls.clone() {
-        Some(config) => Box::pin(secure(client, TlsAcceptor::from(config), socket)).await,
-        None => plain(client, Wire::Plain(socket)).await,
+    let (wire, spoken) = match client.listener.tls.clone() {
+        Some(config) => match Box::pin(secured(config, socket)).await {
+            Some(secured) => secured,
+            // A client that fails the handshake, or never ends it, is its own problem.
+            None => return,
+        },
+        None => (Wire::Plain(socket), None),
+    };
+    if spoken == Some(Spoken::Http2) {
+        return Box::pin(serve_http2(client, wire)).await;
+    }
+    let Ok(Ok(Some((spoken, io)))) = tokio::time::timeout(FIRST_WORD, preface::read(wire)).await else { return };
+    match spoken {
+        Spoken::Http1 => {
+            let (first, wire) = io.into_parts();
+            serve_http1(client, Io::new(wire, first)).await;
+        }
+        Spoken::Http2 => Box::pin(serve_http2(client, io)).await,
     }
 }
 
@@ -212,30 +228,23 @@ impl Drop for Open {
     }
 }
 
-async fn secure(client: &Rc<Client>, acceptor: TlsAcceptor, socket: Socket) {
-    // A client that fails the handshake, or never ends it, is its own problem.
-    let Ok(Ok(stream)) = tokio::time::timeout(FIRST_WORD, acceptor.accept(socket)).await else { return };
-    let speaks_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let wire = Wire::Tls(Box::new(stream.into()));
-    if speaks_http2 { serve_http2(client, wire).await } else { plain(client, wire).await }
-}
-
-async fn plain(client: &Rc<Client>, wire: Wire) {
-    let Ok(Ok(Some((spoken, io)))) = tokio::time::timeout(FIRST_WORD, preface::read(wire)).await else { return };
-    match spoken {
-        Spoken::Http1 => {
-            let (first, wire) = io.into_parts();
-            serve_http1(client, Io::new(wire, first)).await;
-        }
-        Spoken::Http2 => serve_http2(client, io).await,
-    }
+/// TLS, and the protocol where it was agreed on.
+async fn secured(config: Arc<rustls::ServerConfig>, socket: Socket) -> Option<(Wire, Option<Spoken>)> {
+    let accepting = tokio::time::timeout(FIRST_WORD, TlsAcceptor::from(config).accept(socket));
+    let stream = accepting.await.ok()?.ok()?;
+    let spoken = (stream.get_ref().1.alpn_protocol() == Some(b"h2")).then_some(Spoken::Http2);
+    Some((Wire::Tls(Box::new(stream.into())), spoken))
 }
 
 /// Serves requests for as long as they come, and waits with nothing but the wire in between.
 async fn serve_http1(client: &Rc<Client>, mut io: Io) {
     loop {
         // Boxed: an idle connection keeps none of it.
-        let End::Idle(wire) = Box::pin(serve::until_idle(client, io)).await else { return };
+        let wire = match Box::pin(serve::until_idle(client, io)).await {
+            End::Idle(wire) => wire,
+            End::Tunnel(tunnel, io) => return Box::pin(tunnel.join(io)).await,
+            End::Closed => return,
+        };
         client.progress.rests.set(Rest::Resting);
         if !is_woken(client, &wire).await {
             return;

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::alarm::Alarm;
 use super::body::{Grpc, ResponseBody};
-use super::connection::{Client, Order};
+use super::connection::{Busy, Client, Order};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::http1::io::Io;
@@ -36,6 +36,8 @@ const FAREWELL: Duration = Duration::from_secs(10);
 pub(super) struct Tunnel {
     exchange: Exchange,
     client: Rc<Client>,
+    /// The connection does not count as idle.
+    busy: Busy,
     upstream: Io,
 }
 
@@ -52,13 +54,13 @@ pub(super) fn open(client: &Rc<Client>, mut exchange: Exchange, mut fields: Fiel
     let head = Response { status: StatusCode::SWITCHING_PROTOCOLS, fields, body: ResponseBody::own(Bytes::new()) };
     exchange.answer(101);
     exchange.become_tunnel();
-    Reply::Tunnel(head, Box::new(Tunnel { exchange, client: Rc::clone(client), upstream }))
+    Reply::Tunnel(head, Box::new(Tunnel { exchange, client: Rc::clone(client), busy: Busy::new(client), upstream }))
 }
 
 impl Tunnel {
     /// Copies in both directions until both have closed, one has failed, or the tunnel was idle for too long.
     pub(super) async fn join(self: Box<Self>, client: Io) {
-        let Self { mut exchange, client: served, upstream } = *self;
+        let Self { mut exchange, client: served, busy: _busy, upstream } = *self;
         let idle = exchange.claim.service().timeouts.tunnel_idle;
         let (mut left, mut right) = (Side::new(client), Side::new(upstream));
         let (mut pulse, mut alarm) = (Pulse { last: Instant::now(), idle }, Alarm::default());

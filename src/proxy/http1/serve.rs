@@ -42,6 +42,8 @@ const UNWANTED: u64 = 64 << 10;
 pub(in crate::proxy) enum End {
     /// Nothing has been said for a while, and nothing is on its way.
     Idle(Wire),
+    /// The connection has become a tunnel.
+    Tunnel(Box<tunnel::Tunnel>, Io),
     Closed,
 }
 
@@ -66,10 +68,7 @@ pub(in crate::proxy) async fn until_idle(client: &Rc<Client>, io: Io) -> End {
                 return End::Closed;
             }
             After::Tunnel(tunnel) => {
-                if let Some(io) = inbound.into_io() {
-                    tunnel.join(io).await;
-                }
-                return End::Closed;
+                return inbound.into_io().map_or(End::Closed, |io| End::Tunnel(tunnel, io));
             }
             After::Close => return End::Closed,
         }

@@ -1,0 +1,185 @@
+//! Where the frames of a WebSocket begin and end (RFC 6455, section 5.2), followed on the way through.
+//!
+//! A proxy passes the bytes on as they are. But whether a tunnel was closed or cut, and where something could be put in
+//! between, is known only to somebody who keeps in step with the headers of the frames.
+
+/// Largest header: two bytes, a length of eight, a key of four.
+const LARGEST_HEADER: usize = 14;
+/// The opcode of a Close frame.
+const CLOSE: u8 = 8;
+/// "No status code was present" (RFC 6455, section 7.4.1).
+const NO_CODE: u16 = 1005;
+
+/// One direction of a WebSocket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frames {
+    header: [u8; LARGEST_HEADER],
+    /// So much of the next header has come.
+    have: usize,
+    /// So much of the present frame's payload is still to come.
+    left: u64,
+    closing: Closing,
+    step: Step,
+}
+
+/// How far the Close frame has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Closing {
+    #[default]
+    No,
+    /// Its payload begins with the code, of which this is known.
+    Code {
+        key: [u8; 2],
+        first: Option<u8>,
+    },
+    Done(u16),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Step {
+    #[default]
+    In,
+    /// What came is no WebSocket; nothing more can be said.
+    Lost,
+}
+
+impl Frames {
+    /// Follows `bytes`, the next that pass.
+    pub fn follow(&mut self, mut bytes: &[u8]) {
+        while self.step == Step::In && !bytes.is_empty() {
+            let taken = if self.left > 0 { self.payload(bytes) } else { self.byte_of_header(bytes[0]) };
+            bytes = &bytes[taken..];
+        }
+    }
+
+    /// Whether the next byte begins a frame: only there may another be put in between.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        self.step == Step::In && self.left == 0 && self.have == 0
+    }
+
+    /// The code of the Close frame that has passed; 1005 for one without a code.
+    #[must_use]
+    pub fn close_code(&self) -> Option<u16> {
+        if let Closing::Done(code) = self.closing { Some(code) } else { None }
+    }
+
+    fn payload(&mut self, bytes: &[u8]) -> usize {
+        let taken = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        for byte in &bytes[..taken.min(2)] {
+            self.closing = match self.closing {
+                Closing::Code { key, first: None } => Closing::Code { key, first: Some(byte ^ key[0]) },
+                Closing::Code { key, first: Some(first) } => Closing::Done(u16::from_be_bytes([first, byte ^ key[1]])),
+                other => other,
+            };
+        }
+        self.left -= taken as u64;
+        taken
+    }
+
+    fn byte_of_header(&mut self, byte: u8) -> usize {
+        self.header[self.have] = byte;
+        self.have += 1;
+        if self.have >= 2 && self.have == self.header_length() {
+            self.begin_payload();
+        }
+        1
+    }
+
+    fn header_length(&self) -> usize {
+        let key = if self.header[1] & 0x80 == 0 { 0 } else { 4 };
+        let length = match self.header[1] & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        2 + length + key
+    }
+
+    fn begin_payload(&mut self) {
+        let header = &self.header[..self.have];
+        let masked = header[1] & 0x80 != 0;
+        let length = &header[2..header.len() - if masked { 4 } else { 0 }];
+        let length = match length {
+            [] => u64::from(header[1] & 0x7f),
+            _ => length.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)),
+        };
+        if length >> 63 != 0 {
+            // Its most significant bit must be 0.
+            self.step = Step::Lost;
+            return;
+        }
+        if header[0] & 0x0f == CLOSE && self.closing == Closing::No {
+            let key = if masked { [header[self.have - 4], header[self.have - 3]] } else { [0, 0] };
+            self.closing = if length < 2 { Closing::Done(NO_CODE) } else { Closing::Code { key, first: None } };
+        }
+        (self.left, self.have) = (length, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(opcode: u8, key: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
+        let mask = if key.is_some() { 0x80 } else { 0 };
+        let mut bytes = vec![0x80 | opcode];
+        match payload.len() {
+            length @ ..=125 => bytes.push(mask | length as u8),
+            length @ ..=65_535 => {
+                bytes.push(mask | 126);
+                bytes.extend((length as u16).to_be_bytes());
+            }
+            length => {
+                bytes.push(mask | 127);
+                bytes.extend((length as u64).to_be_bytes());
+            }
+        }
+        bytes.extend(key.into_iter().flatten());
+        let key = key.unwrap_or_default();
+        bytes.extend(payload.iter().enumerate().map(|(i, b)| b ^ key[i % 4]));
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn borders_and_the_close_are_found_wherever_the_bytes_are_cut(
+            payloads in prop::collection::vec((0_u8..3, any::<Option<[u8; 4]>>(), 0_usize..70_000), 0..4),
+            close in prop::option::of((any::<Option<[u8; 4]>>(), 1000_u16..5000)),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+        ) {
+            let mut frames: Vec<_> = payloads.iter().map(|(op, key, length)| frame(*op, *key, &vec![7; *length])).collect();
+            if let Some((key, code)) = close {
+                frames.push(frame(CLOSE, key, &[&code.to_be_bytes()[..], b"bye"].concat()));
+            }
+            let borders: Vec<usize> = frames.iter().scan(0, |at, f| { *at += f.len(); Some(*at) }).collect();
+            let all = frames.concat();
+            let mut cuts: Vec<usize> = cuts.iter().map(|c| c.index(all.len() + 1)).collect();
+            cuts.extend([0, all.len()]);
+            cuts.sort_unstable();
+            let mut followed = Frames::default();
+            for piece in cuts.windows(2) {
+                followed.follow(&all[piece[0]..piece[1]]);
+                prop_assert_eq!(followed.is_between(), piece[1] == 0 || borders.contains(&piece[1]));
+            }
+            prop_assert_eq!(followed.close_code(), close.map(|(_, code)| code));
+        }
+
+        #[test]
+        fn any_bytes_are_followed(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            Frames::default().follow(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_close_without_a_code_and_a_length_that_cannot_be() {
+        let mut frames = Frames::default();
+        frames.follow(&frame(CLOSE, Some([1, 2, 3, 4]), b""));
+        assert_eq!((frames.close_code(), frames.is_between()), (Some(1005), true));
+        let mut frames = Frames::default();
+        frames.follow(&[0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3]);
+        assert!(!frames.is_between());
+    }
+}
