@@ -48,6 +48,9 @@ fn listener(listener: &spec::Listener, registry: &Registry) -> Listener {
         sends_to: listener.sends_to,
         allow: listener.allow.clone(),
         trusted_proxies: listener.trusted_proxies.clone(),
+        max_connections: listener.max_connections,
+        head_timeout: listener.head_timeout,
+        idle_timeout: listener.idle_timeout,
         live: port.live,
     }
 }
@@ -68,6 +71,8 @@ fn compiled(service: &spec::Service, state: &ServiceState, registry: &Registry) 
         expose: service.expose.clone(),
         timeouts: service.timeouts,
         retries: service.retries,
+        limits: service.limits,
+        admission: registry.admission(&service.name).cloned(),
     }
 }
 

@@ -129,12 +129,13 @@ macro_rules! fields {
 }
 
 fn listener(at: &str, old: &Listener, new: &Listener, found: &mut Vec<Difference>) {
-    fields!(at, old, new, found, bind, tls, sends_to, allow, trusted_proxies);
+    fields!(at, old, new, found, bind, tls, sends_to, allow, trusted_proxies, max_connections);
+    fields!(at, old, new, found, head_timeout, idle_timeout);
 }
 
 fn service(at: &str, old: &Service, new: &Service, found: &mut Vec<Difference>) {
     compare(&format!("{at}.groups"), &old.groups, &new.groups, |g| g.name.as_str(), found, group);
-    fields!(at, old, new, found, emergency, balance, rules, affinity, expose, health, timeouts, retries);
+    fields!(at, old, new, found, emergency, balance, rules, affinity, expose, health, timeouts, retries, limits);
 }
 
 fn group(at: &str, old: &Group, new: &Group, found: &mut Vec<Difference>) {

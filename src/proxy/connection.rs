@@ -21,11 +21,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
+use super::accept::Seat;
 use super::client::Peer;
 use super::preface::{self, Spoken};
 use super::worker::{LocalExecutor, Worker};
 use super::{accept, request};
-use crate::routing::claim::Slot;
 use crate::routing::table::Listener;
 
 /// A new connection has this long for its TLS handshake, and as long again for its first bytes.
@@ -110,7 +110,7 @@ impl Drop for Busy {
 }
 
 /// Serves a new connection in a task of its own.
-pub(super) fn spawn<I>(worker: &Rc<Worker>, listener: u64, peer: Option<IpAddr>, io: I)
+pub(super) fn spawn<I>(worker: &Rc<Worker>, listener: u64, peer: Option<IpAddr>, seat: Seat, io: I)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -120,7 +120,7 @@ where
     let progress = Progress::new(worker.now());
     let client = Rc::new(Client { worker: Rc::clone(worker), listener, peer, progress });
     tokio::task::spawn_local(async move {
-        let _open = Open::new(&client);
+        let _open = Open::new(&client, seat);
         match client.listener.tls.clone() {
             Some(config) => secure(&client, TlsAcceptor::from(config), io).await,
             None => plain(&client, io).await,
@@ -132,23 +132,17 @@ where
 struct Open {
     client: Rc<Client>,
     key: u64,
+    _seat: Seat,
 }
 
 impl Open {
-    fn new(client: &Rc<Client>) -> Self {
-        let open = Self { client: Rc::clone(client), key: client.worker.connections.add(client) };
-        open.slot().enter();
-        open
-    }
-
-    fn slot(&self) -> &Slot {
-        self.client.listener.live.slot(self.client.worker.index)
+    fn new(client: &Rc<Client>, seat: Seat) -> Self {
+        Self { client: Rc::clone(client), key: client.worker.connections.add(client), _seat: seat }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.slot().leave();
         self.client.worker.connections.remove(self.key);
     }
 }

@@ -20,6 +20,11 @@ pub(super) enum ProxyError {
     SlowRequest,
     #[error("the request's body broke off")]
     RequestAborted,
+    #[allow(dead_code, reason = "whoever counts the bytes of a body says so")]
+    #[error("the request's body is larger than this service takes")]
+    BodyTooLarge,
+    #[error("the service has as many requests under way as it takes")]
+    Overloaded,
     #[error("no healthy upstream")]
     NoHealthyUpstream,
     #[error("no group to validate: the service has no candidate, or it is not healthy")]
@@ -67,6 +72,8 @@ impl ProxyError {
             Self::NoRoute => (S::NOT_FOUND, "destination_not_found", 12),
             Self::SlowRequest => (S::REQUEST_TIMEOUT, "http_request_error", 4),
             Self::RequestAborted => (S::BAD_REQUEST, "http_request_error", 1),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "http_request_error", 8),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "connection_limit_reached", 14),
             Self::NoHealthyUpstream | Self::NoCandidate => (S::SERVICE_UNAVAILABLE, "destination_unavailable", 14),
             Self::ConnectionRefused => (S::BAD_GATEWAY, "connection_refused", 14),
             Self::Unreachable => (S::BAD_GATEWAY, "destination_ip_unroutable", 14),
@@ -99,6 +106,8 @@ impl ProxyError {
             | Self::NoRoute
             | Self::SlowRequest
             | Self::RequestAborted
+            | Self::BodyTooLarge
+            | Self::Overloaded
             | Self::NoHealthyUpstream
             | Self::NoCandidate => Outcome::ClientGone,
         }

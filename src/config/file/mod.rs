@@ -16,11 +16,11 @@ pub(super) use health::{Expect, Health, Kind};
 pub(super) use listener::{Listener, ListenerTls, SendsTo};
 pub(super) use route::{HeaderEdits, Headers, Redirect, Respond, Route, RouteMatch};
 pub(super) use service::{
-    Affinity, AffinityBy, Balance, Expected, Expose, Group, Retries, Rule, Service, Timeouts, Upstream, UpstreamMap,
-    When,
+    Affinity, AffinityBy, Balance, Expected, Expose, Group, Limits, Retries, Rule, Service, Timeouts, Upstream,
+    UpstreamMap, When,
 };
 pub(super) use telemetry::{AccessLog, Telemetry};
-pub(super) use units::{Percentage, Period};
+pub(super) use units::{Percentage, Period, Size};
 
 use schemars::JsonSchema;
 use serde::Deserialize;

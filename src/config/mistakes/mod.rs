@@ -146,8 +146,14 @@ fn mistakes_in_listeners() {
             (", bind: \"127.0.0.1:1\"", "3:35: the key `bind` is already in line 3; remove one of them"),
             (", sends_to: candidat", "3:45: `sends_to`: \"candidat\" is not known; did you mean `candidate`?"),
             (
-                ", proxy_protocol: true",
-                "3:35: the key `proxy_protocol` is not known here; known here: bind, tls, sends_to, allow, trusted_proxies",
+                ", http3: true",
+                "3:35: the key `http3` is not known here; known here: bind, tls, sends_to, allow, trusted_proxies, max_connections, head_timeout, idle_timeout",
+            ),
+            (", max_connections: 0", "3:52: `max_connections` is 0; write 1 or more, or remove it to have no limit"),
+            (", head_timeout: 0s", "3:49: `head_timeout` is 0; it must be longer, like 1s"),
+            (
+                ", idle_timeout: 75",
+                "3:49: `idle_timeout`: \"75\" is not a duration; write it like 250ms, 5s, 10m or 1h",
             ),
             (
                 ", tls: {}",
@@ -268,7 +274,7 @@ fn what_is_required_is_missed() {
         said(groups),
         [
             "2:26: the service has no group; add one like blue: { upstreams: [\"http://127.0.0.1:9001\"] }",
-            "2:33: `b`: it is empty; it must be a map with the keys groups, split, emergency, balance, rules, affinity, expose, health, timeouts, retries",
+            "2:33: `b`: it is empty; it must be a map with the keys groups, split, emergency, balance, rules, affinity, expose, health, timeouts, retries, limits",
         ]
     );
 }

@@ -10,13 +10,14 @@ mod service;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 pub use route::{Action, HeaderEdits, Route, RouteMatch};
 pub use service::{
-    Address, Affinity, Balance, Check, Endpoint, Expect, Group, Health, Protocol, Retries, Rule, Service, Timeouts,
-    Upstream,
+    Address, Affinity, Balance, Check, Endpoint, Expect, Group, Health, Limits, Protocol, Retries, Rule, Service,
+    Timeouts, Upstream,
 };
 
 use crate::model::names::ListenerName;
@@ -128,6 +129,12 @@ pub struct Listener {
     pub allow: Vec<IpNet>,
     /// Peers whose `X-Forwarded-*` and `Forwarded` fields are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Connections at a time; none: as many as come.
+    pub max_connections: Option<u32>,
+    /// From the first byte of a request's head to its last. Default 30 s.
+    pub head_timeout: Duration,
+    /// How long a connection may be without a request. Default 75 s.
+    pub idle_timeout: Duration,
 }
 
 /// Which group a listener's requests go to.

@@ -34,6 +34,8 @@ pub struct Service {
     pub timeouts: Timeouts,
     /// When an attempt may be repeated.
     pub retries: Retries,
+    /// How much is taken at the most.
+    pub limits: Limits,
 }
 
 /// A version of a service.
@@ -210,4 +212,17 @@ pub struct Retries {
     pub budget: crate::model::split::Share,
     /// Whether another group may serve what the chosen one could not. Default true.
     pub across_groups: bool,
+}
+
+/// How much a service takes at the most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's body; none (the default): as many as come. Bodies are streamed, so a long one costs no
+    /// memory, and a gRPC stream may well be open for days.
+    pub body: Option<u64>,
+    /// Requests under way at a time in all groups together, tunnels left out, at least 1; none (the default): as many
+    /// as come.
+    pub in_flight: Option<u32>,
+    /// Requests that may wait for a place; default 0.
+    pub queue: u32,
 }

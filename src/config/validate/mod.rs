@@ -13,6 +13,7 @@ mod check;
 mod files;
 mod headers;
 mod health;
+mod limits;
 mod listeners;
 mod routes;
 mod rules;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::check::{Check, all, or};
 use super::health::{health, positive};
+use super::limits::limits;
 use super::rules::{group, rules};
 use super::upstreams::upstreams;
 use super::{TOP, affinity, headers, text};
@@ -44,6 +45,7 @@ fn one(check: &Check<'_>, key: &At<Text>, at: &At<file::Service>) -> Option<Serv
     let health = health(check, &service.health);
     let timeouts = timeouts(check, &service.timeouts);
     let retries = retries(&service.retries);
+    let limits = limits(check, &service.limits);
     Some(Service {
         name: name?,
         groups: groups?,
@@ -56,6 +58,7 @@ fn one(check: &Check<'_>, key: &At<Text>, at: &At<file::Service>) -> Option<Serv
         health: health?,
         timeouts: timeouts?,
         retries: retries?,
+        limits: limits?,
     })
 }
 
