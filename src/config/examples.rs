@@ -184,6 +184,7 @@ fn the_schema_knows_every_key_and_what_is_required() {
         "unhealthy_after",
         "tunnel_idle",
         "in_flight",
+        "proxy_protocol",
         "strip_prefix",
         "least_requests",
         "client_ca",

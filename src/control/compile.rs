@@ -48,6 +48,7 @@ fn listener(listener: &spec::Listener, registry: &Registry) -> Listener {
         sends_to: listener.sends_to,
         allow: listener.allow.clone(),
         trusted_proxies: listener.trusted_proxies.clone(),
+        proxy_protocol: listener.proxy_protocol,
         max_connections: listener.max_connections,
         head_timeout: listener.head_timeout,
         idle_timeout: listener.idle_timeout,

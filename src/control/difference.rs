@@ -129,8 +129,8 @@ macro_rules! fields {
 }
 
 fn listener(at: &str, old: &Listener, new: &Listener, found: &mut Vec<Difference>) {
-    fields!(at, old, new, found, bind, tls, sends_to, allow, trusted_proxies, max_connections);
-    fields!(at, old, new, found, head_timeout, idle_timeout);
+    fields!(at, old, new, found, bind, tls, sends_to, allow, trusted_proxies, proxy_protocol);
+    fields!(at, old, new, found, max_connections, head_timeout, idle_timeout);
 }
 
 fn service(at: &str, old: &Service, new: &Service, found: &mut Vec<Difference>) {

@@ -34,6 +34,7 @@ pub(crate) fn listener(name: &str, address: &str) -> spec::Listener {
         sends_to: SendsTo::Split,
         allow: Vec::new(),
         trusted_proxies: Vec::new(),
+        proxy_protocol: false,
         max_connections: None,
         head_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(75),

@@ -25,7 +25,7 @@ use super::accept::Seat;
 use super::client::Peer;
 use super::preface::{self, Spoken};
 use super::worker::{LocalExecutor, Worker};
-use super::{accept, request};
+use super::{accept, proxy_protocol, request};
 use crate::routing::table::Listener;
 
 /// A new connection has this long for its TLS handshake, and as long again for its first bytes.
@@ -110,16 +110,18 @@ impl Drop for Busy {
 }
 
 /// Serves a new connection in a task of its own.
-pub(super) fn spawn<I>(worker: &Rc<Worker>, listener: u64, peer: Option<IpAddr>, seat: Seat, io: I)
+pub(super) fn spawn<I>(worker: &Rc<Worker>, listener: u64, peer: Option<IpAddr>, seat: Seat, mut io: I)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // The listener as it is now: certificates may have been exchanged since the last connection.
     let Some(listener) = worker.snapshots.load().listener(listener).cloned() else { return };
-    let peer = accept::peer(peer, &listener);
-    let progress = Progress::new(worker.now());
-    let client = Rc::new(Client { worker: Rc::clone(worker), listener, peer, progress });
+    let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
+        let Ok(peer) = proxy_protocol::client(&mut io, peer, &listener).await else { return };
+        let peer = accept::peer(peer, &listener);
+        let progress = Progress::new(worker.now());
+        let client = Rc::new(Client { worker, listener, peer, progress });
         let _open = Open::new(&client, seat);
         match client.listener.tls.clone() {
             Some(config) => secure(&client, TlsAcceptor::from(config), io).await,

@@ -20,6 +20,7 @@ mod headers;
 mod outgoing;
 mod pool;
 mod preface;
+mod proxy_protocol;
 pub mod request;
 mod respond;
 mod retry;

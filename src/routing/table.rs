@@ -51,6 +51,8 @@ pub struct Listener {
     pub allow: Vec<IpNet>,
     /// Peers whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Every connection begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// Connections at a time; none: as many as come.
     pub max_connections: Option<u32>,
     /// From the first byte of a request's head to its last.

@@ -12,6 +12,7 @@ pub mod certs;
 pub mod client;
 pub mod eventually;
 pub mod h2;
+pub mod haproxy;
 pub mod load;
 pub mod metrics;
 pub mod peers;

@@ -147,9 +147,13 @@ fn mistakes_in_listeners() {
             (", sends_to: candidat", "3:45: `sends_to`: \"candidat\" is not known; did you mean `candidate`?"),
             (
                 ", http3: true",
-                "3:35: the key `http3` is not known here; known here: bind, tls, sends_to, allow, trusted_proxies, max_connections, head_timeout, idle_timeout",
+                "3:35: the key `http3` is not known here; known here: bind, tls, sends_to, allow, trusted_proxies, proxy_protocol, max_connections, head_timeout, idle_timeout",
             ),
             (", max_connections: 0", "3:52: `max_connections` is 0; write 1 or more, or remove it to have no limit"),
+            (
+                ", proxy_protocol: v2",
+                "3:51: `proxy_protocol`: \"v2\" is wrong here; it must be true or false, without quotes",
+            ),
             (", head_timeout: 0s", "3:49: `head_timeout` is 0; it must be longer, like 1s"),
             (
                 ", idle_timeout: 75",
