@@ -18,6 +18,7 @@ mod grpc;
 mod health;
 mod hostile;
 mod limits;
+mod names;
 mod protocols;
 mod proxy_protocol;
 mod readme;

@@ -79,6 +79,9 @@ pub(super) fn needs_restart(old: &Spec, new: &Spec) -> Vec<Difference> {
         let shown = |spec: &Spec| spec.state.path.display().to_string();
         found.push(Difference::shown("state".to_owned(), shown(old), shown(new)));
     }
+    if old.resolver != new.resolver {
+        found.push(Difference::hidden("resolver".to_owned()));
+    }
     if old.admin != new.admin {
         found.push(Difference::hidden("admin".to_owned()));
     }
@@ -92,6 +95,7 @@ pub(super) fn needs_restart(old: &Spec, new: &Spec) -> Vec<Difference> {
 pub(super) fn until_restart(old: &Spec, new: Spec) -> Spec {
     Spec {
         workers: old.workers,
+        resolver: old.resolver.clone(),
         state: old.state.clone(),
         admin: old.admin.clone(),
         telemetry: old.telemetry.clone(),

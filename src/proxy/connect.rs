@@ -11,6 +11,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::body::OutgoingBody;
@@ -18,6 +19,7 @@ use super::error::ProxyError;
 use super::pool::Connection;
 use super::worker::LocalExecutor;
 use crate::config::spec::{Address, Protocol};
+use crate::routing::addresses::{self, DialError};
 use crate::routing::table::{Upstream, UpstreamTls};
 
 /// Largest response head taken from an upstream.
@@ -37,17 +39,20 @@ pub(super) enum Speaks {
 
 /// A new connection, within `timeout` including TLS.
 pub(super) async fn connect(upstream: &Upstream, speaks: Speaks, timeout: Duration) -> Result<Connection, ProxyError> {
-    match tokio::time::timeout(timeout, open(upstream, speaks)).await {
+    let deadline = Instant::now() + timeout;
+    match tokio::time::timeout_at(deadline, open(upstream, speaks, deadline)).await {
         Ok(result) => result,
         Err(_) => Err(ProxyError::ConnectTimedOut),
     }
 }
 
-async fn open(upstream: &Upstream, speaks: Speaks) -> Result<Connection, ProxyError> {
+async fn open(upstream: &Upstream, speaks: Speaks, deadline: Instant) -> Result<Connection, ProxyError> {
     let endpoint = &upstream.live.endpoint;
     let wire = match &endpoint.address {
         Address::Unix(path) => Wire::Unix(UnixStream::connect(path).await.map_err(|e| refused(&e))?),
-        Address::Tcp { host, port } => Wire::Tcp(tcp(host, *port).await?),
+        Address::Tcp { host, port } => {
+            Wire::Tcp(addresses::dial(&upstream.live, host, *port, deadline).await.map_err(unreached)?)
+        }
     };
     match (endpoint.protocol, wire, &upstream.tls) {
         (Protocol::Https, Wire::Tcp(stream), Some(tls)) => secure(stream, tls, speaks).await,
@@ -58,20 +63,18 @@ async fn open(upstream: &Upstream, speaks: Speaks) -> Result<Connection, ProxyEr
     }
 }
 
-async fn tcp(host: &str, port: u16) -> Result<TcpStream, ProxyError> {
-    let stream = if let Ok(ip) = host.parse::<std::net::IpAddr>() {
-        TcpStream::connect((ip, port)).await
-    } else {
-        let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| ProxyError::NameNotFound)?;
-        TcpStream::connect(&addresses.collect::<Vec<_>>()[..]).await
-    };
-    let stream = stream.map_err(|e| refused(&e))?;
-    // Failing to set it costs latency, not correctness.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
+fn unreached(error: DialError) -> ProxyError {
+    match error {
+        DialError::NoName => ProxyError::NameNotFound,
+        DialError::TimedOut => ProxyError::ConnectTimedOut,
+        DialError::Io(error) => refused(&error),
+    }
 }
 
 fn refused(error: &io::Error) -> ProxyError {
+    if addresses::is_out_of_descriptors(error) {
+        return ProxyError::NoDescriptors;
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound | io::ErrorKind::ConnectionReset => {
             ProxyError::ConnectionRefused

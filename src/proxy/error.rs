@@ -25,6 +25,8 @@ pub(super) enum ProxyError {
     BodyTooLarge,
     #[error("the service has as many requests under way as it takes")]
     Overloaded,
+    #[error("the proxy has no descriptor left for a connection to the upstream")]
+    NoDescriptors,
     #[error("no healthy upstream")]
     NoHealthyUpstream,
     #[error("no group to validate: the service has no candidate, or it is not healthy")]
@@ -74,6 +76,7 @@ impl ProxyError {
             Self::RequestAborted => (S::BAD_REQUEST, "http_request_error", 1),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "http_request_error", 8),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "connection_limit_reached", 14),
+            Self::NoDescriptors => (S::SERVICE_UNAVAILABLE, "proxy_internal_error", 14),
             Self::NoHealthyUpstream | Self::NoCandidate => (S::SERVICE_UNAVAILABLE, "destination_unavailable", 14),
             Self::ConnectionRefused => (S::BAD_GATEWAY, "connection_refused", 14),
             Self::Unreachable => (S::BAD_GATEWAY, "destination_ip_unroutable", 14),
@@ -108,6 +111,7 @@ impl ProxyError {
             | Self::RequestAborted
             | Self::BodyTooLarge
             | Self::Overloaded
+            | Self::NoDescriptors
             | Self::NoHealthyUpstream
             | Self::NoCandidate => Outcome::ClientGone,
         }

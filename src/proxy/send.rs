@@ -45,7 +45,7 @@ pub(super) async fn attempt(
         outgoing.headers.insert(name, value.clone());
     }
     loop {
-        let (connection, freshness) = match pooled(&exchange.worker, upstream.live.id, outgoing.speaks, which) {
+        let (connection, freshness) = match pooled(&exchange.worker, upstream.live.pool(), outgoing.speaks, which) {
             Some(connection) => (connection, Freshness::Reused),
             // Boxed: connecting is rare, and its state would make every request's future several KiB larger.
             None => Box::pin(open(&exchange.worker, upstream, outgoing.speaks, timeouts.connect)).await?,
@@ -81,7 +81,7 @@ async fn open(
     speaks: Speaks,
     timeout: Duration,
 ) -> Result<(Connection, Freshness), Failed> {
-    let id = upstream.live.id;
+    let id = upstream.live.pool();
     let endpoint = &upstream.live.endpoint;
     if endpoint.protocol == Protocol::Http1 || speaks == Speaks::Http1 || worker.pools.is_known_as_http1(id) {
         let connection = connect::connect(upstream, speaks, timeout).await.map_err(Failed::unsent)?;
@@ -107,7 +107,7 @@ async fn on(
     timeouts: &Timeouts,
     outgoing: &mut Outgoing,
 ) -> Result<Answer, Failed> {
-    let mut lease = Lease { connection, upstream: upstream.live.id, upload: outgoing.upload.clone(), keeps: None };
+    let mut lease = Lease { connection, upstream: upstream.live.pool(), upload: outgoing.upload.clone(), keeps: None };
     let sent = match &mut lease.connection {
         Connection::Http1 { sender, received } => {
             let before = received.load(Ordering::Relaxed);

@@ -215,7 +215,7 @@ fn prune(worker: &Worker) {
     for service in &table.services {
         let upstreams = service.groups.iter().flat_map(|g| &g.upstreams);
         for upstream in upstreams.filter(|u| u.live.health() != Health::Unhealthy) {
-            idle.insert(upstream.live.id, service.timeouts.idle.as_secs().max(1));
+            idle.insert(upstream.live.pool(), service.timeouts.idle.as_secs().max(1));
         }
     }
     worker.pools.prune(worker.now(), |upstream| idle.get(&upstream).copied());

@@ -4,12 +4,14 @@
 //! Each worker writes its own padded slot with plain loads and stores (a slot has one writer); the control plane
 //! sums the slots whenever somebody asks. Health is written by the prober only.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 use std::time::Instant;
 
+use super::addresses::Addresses;
 use super::claim::Slot;
 use super::seldom::Seldom;
-use crate::config::spec::Endpoint;
+use crate::config::spec::{Address, Endpoint};
 pub use crate::model::health::Health;
 use crate::model::histogram;
 use crate::model::outcome::Outcome;
@@ -52,6 +54,8 @@ pub struct UpstreamLive {
     pub id: u64,
     /// Its identity.
     pub endpoint: Endpoint,
+    /// Where its name leads; none where it is configured by an IP address or a socket's path.
+    pub addresses: Option<Addresses>,
     health: AtomicU8,
     slots: Box<[Padded<UpstreamSlot>]>,
 }
@@ -61,7 +65,11 @@ impl UpstreamLive {
     #[must_use]
     pub fn new(id: u64, endpoint: Endpoint, workers: usize) -> Self {
         let slots = (0..workers).map(|_| Padded::default()).collect();
-        Self { id, endpoint, health: AtomicU8::new(Health::Unknown as u8), slots }
+        let addresses = match &endpoint.address {
+            Address::Tcp { host, .. } if host.parse::<IpAddr>().is_err() => Some(Addresses::default()),
+            Address::Tcp { .. } | Address::Unix(_) => None,
+        };
+        Self { id, endpoint, addresses, health: AtomicU8::new(Health::Unknown as u8), slots }
     }
 
     /// The prober's verdict.

@@ -4,6 +4,7 @@
 //! [`publish::Reader`]s; and [`live`] counters, which belong to the identity of a group or an upstream and outlive
 //! tables. Workers write their own padded slots; the control plane sums.
 
+pub mod addresses;
 pub mod admission;
 pub mod affinity;
 mod atomic;

@@ -10,6 +10,7 @@ pub mod answer;
 pub mod by_hand;
 pub mod certs;
 pub mod client;
+pub mod dns;
 pub mod eventually;
 pub mod h2;
 pub mod haproxy;

@@ -52,7 +52,7 @@ fn mistakes_at_the_top_and_in_admin() {
         &[
             (
                 "drain: {}",
-                "1:1: the key `drain` is not known here; known here: admin, state, workers, listeners, services, routes, telemetry",
+                "1:1: the key `drain` is not known here; known here: admin, state, workers, resolver, listeners, services, routes, telemetry",
             ),
             ("servces: {}", "1:1: the key `servces` is not known here; did you mean `services`?"),
             (
@@ -69,6 +69,14 @@ fn mistakes_at_the_top_and_in_admin() {
             (
                 "workers: ${UNSET}",
                 "1:10: the environment variable UNSET is not set; set it, or write `${UNSET:-default}`",
+            ),
+            (
+                "resolver: { servers: [dns] }",
+                "1:23: \"dns\" is not a name server's address; write it like 10.0.0.2 or 127.0.0.1:5353",
+            ),
+            (
+                "resolver: { servers: [] }",
+                "1:22: the list is empty; name a server like 10.0.0.2, or remove the key to ask the system's",
             ),
             (
                 "admin: { listen: localhost:7070 }",
@@ -255,7 +263,7 @@ fn what_is_required_is_missed() {
     assert_eq!(
         said(""),
         [
-            "1:1: the configuration: it is empty; it must be a map with the keys admin, state, workers, listeners, services, routes, telemetry"
+            "1:1: the configuration: it is empty; it must be a map with the keys admin, state, workers, resolver, listeners, services, routes, telemetry"
         ]
     );
     assert_eq!(

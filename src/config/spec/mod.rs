@@ -31,6 +31,8 @@ pub struct Spec {
     pub state: State,
     /// Data-plane threads, at least 1.
     pub workers: usize,
+    /// Who says where names lead.
+    pub resolver: Resolver,
     /// Ports for clients, in the order of the file; at least one.
     pub listeners: Vec<Listener>,
     /// Services in the order of the file; at least one.
@@ -94,6 +96,13 @@ pub enum Role {
 pub struct State {
     /// The SQLite file; created when missing.
     pub path: PathBuf,
+}
+
+/// Who says where the names of upstreams lead.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolver {
+    /// Name servers; empty: the system's.
+    pub servers: Vec<SocketAddr>,
 }
 
 /// Certificates of a port.
