@@ -7,6 +7,7 @@ mod admin_api;
 mod architecture;
 mod auth;
 mod bad_input;
+mod balance;
 mod claims;
 mod cli;
 mod cohorts;

@@ -7,7 +7,7 @@ use crate::support::dns::Dns;
 use crate::support::ports::Port;
 use crate::support::{Proxy, Upstream, eventually};
 
-const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+const ONE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// Upstreams that are at the same port of different addresses, and call themselves `one` and `two`.

@@ -88,6 +88,7 @@ fn the_full_example_becomes_the_spec_that_it_says() {
     let Check::Http { path, expect, .. } = &shop.health.check else { panic!("{:?}", shop.health) };
     assert_eq!((path.as_str(), &expect.statuses[..], expect.json.len()), ("/health", &[(200, 299)][..], 2));
     assert_eq!(expect.json[1], ("checks.database".to_owned(), "healthy".into()));
+    assert_eq!(shop.slow_start.map(|time| time.as_secs()), Some(30));
     assert_eq!(shop.limits, Limits { body: Some(64 << 20), in_flight: Some(10_000), queue: 100 });
     let web = &spec.listeners[0];
     assert_eq!((web.max_connections, web.head_timeout.as_secs(), web.idle_timeout.as_secs()), (Some(10_000), 10, 60));
@@ -111,6 +112,7 @@ fn what_the_file_leaves_out_has_its_default() {
     assert_eq!(listener.max_connections, None);
     assert_eq!((listener.head_timeout.as_secs(), listener.idle_timeout.as_secs()), (30, 75));
     let service = &spec.services[0];
+    assert_eq!(service.slow_start, None);
     assert_eq!(service.limits, Limits { body: None, in_flight: None, queue: 0 });
     assert_eq!(service.affinity, Affinity::Cookie { name: "pointsman".to_owned(), always: false });
     assert_eq!(service.split.live().as_str(), "green", "the first group of the file has everything");

@@ -87,6 +87,7 @@ fn group(service: &spec::Service, group: &spec::Group, registry: &Registry) -> G
         name: group.name.clone(),
         name_value: HeaderValue::from_str(group.name.as_str()).expect("a name fits a header value"),
         headers: group.headers.clone(),
+        slow_start: service.slow_start,
         upstreams: upstreams.collect(),
         live: Arc::clone(registry.group(&service.name, &group.name)),
     }

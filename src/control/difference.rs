@@ -139,7 +139,9 @@ fn listener(at: &str, old: &Listener, new: &Listener, found: &mut Vec<Difference
 
 fn service(at: &str, old: &Service, new: &Service, found: &mut Vec<Difference>) {
     compare(&format!("{at}.groups"), &old.groups, &new.groups, |g| g.name.as_str(), found, group);
-    fields!(at, old, new, found, emergency, balance, rules, affinity, expose, health, timeouts, retries, limits);
+    fields!(
+        at, old, new, found, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries, limits
+    );
 }
 
 fn group(at: &str, old: &Group, new: &Group, found: &mut Vec<Difference>) {

@@ -191,7 +191,8 @@ impl Registry {
 
     fn take_group(&mut self, old: &Self, service: &spec::Service, group: &spec::Group, errors: &mut Vec<String>) {
         let key = (service.name.clone(), group.name.clone());
-        let live = old.groups.get(&key).map_or_else(|| Arc::new(GroupLive::new(self.workers)), Arc::clone);
+        let at_work = old.groups.get(&key);
+        let live = at_work.map_or_else(|| Arc::new(GroupLive::new(self.workers)), Arc::clone);
         self.groups.insert(key, live);
         for upstream in &group.upstreams {
             let endpoint = &upstream.endpoint;
@@ -204,6 +205,9 @@ impl Registry {
                 Some(connected) => Arc::clone(&connected.live),
                 None => Arc::new(UpstreamLive::new(self.id(), endpoint.clone(), self.workers)),
             };
+            if at_work.is_some() && !old.upstreams.contains_key(&key) {
+                live.joins_late();
+            }
             self.upstreams.insert(key, Connected { live, tls });
         }
     }

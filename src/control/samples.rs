@@ -82,6 +82,7 @@ pub(crate) fn service(name: &str, urls: &[&str]) -> Service {
         split: Split::all_to(&names[0], names[..urls.len()].to_vec()),
         emergency: None,
         balance: Balance::LeastRequests,
+        slow_start: None,
         rules: Vec::new(),
         affinity: Affinity::Cookie { name: "pointsman".to_owned(), always: false },
         expose: None,

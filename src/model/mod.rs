@@ -11,4 +11,5 @@ pub mod histogram;
 pub mod matching;
 pub mod names;
 pub mod outcome;
+pub mod slow_start;
 pub mod split;

@@ -61,7 +61,7 @@ fn version_1(bytes: &[u8]) -> Parsed {
 /// be anything.
 fn missing_of_version_1(bytes: &[u8]) -> usize {
     let end = if bytes.ends_with(b"\r") { 1 } else { 2 };
-    let spaces = bytes.iter().filter(|b| **b == b' ').count();
+    let spaces = bytes.split(|b| *b == b' ').skip(1).count();
     if bytes.starts_with(b"PROXY TCP") { 2 * 5_usize.saturating_sub(spaces) + end } else { end }
 }
 

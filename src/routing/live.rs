@@ -5,8 +5,8 @@
 //! sums the slots whenever somebody asks. Health is written by the prober only.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
+use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
 use super::claim::Slot;
@@ -57,6 +57,12 @@ pub struct UpstreamLive {
     /// Where its name leads; none where it is configured by an IP address or a socket's path.
     pub addresses: Option<Addresses>,
     health: AtomicU8,
+    born: Instant,
+    /// Milliseconds from `born` to the moment in which it came back, plus one; 0: it has been there all the time.
+    /// Written by the prober, read when an upstream is chosen.
+    back: AtomicU64,
+    /// Whether its next first verdict is a coming back: it joins a group that is at work already.
+    late: AtomicBool,
     slots: Box<[Padded<UpstreamSlot>]>,
 }
 
@@ -65,11 +71,21 @@ impl UpstreamLive {
     #[must_use]
     pub fn new(id: u64, endpoint: Endpoint, workers: usize) -> Self {
         let slots = (0..workers).map(|_| Padded::default()).collect();
+        let health = AtomicU8::new(Health::Unknown as u8);
         let addresses = match &endpoint.address {
             Address::Tcp { host, .. } if host.parse::<IpAddr>().is_err() => Some(Addresses::default()),
             Address::Tcp { .. } | Address::Unix(_) => None,
         };
-        Self { id, endpoint, addresses, health: AtomicU8::new(Health::Unknown as u8), slots }
+        Self {
+            id,
+            endpoint,
+            addresses,
+            health,
+            born: Instant::now(),
+            back: AtomicU64::new(0),
+            late: AtomicBool::new(false),
+            slots,
+        }
     }
 
     /// The prober's verdict.
@@ -85,6 +101,27 @@ impl UpstreamLive {
     /// Only the prober calls this.
     pub fn set_health(&self, health: Health) {
         self.health.store(health as u8, Ordering::Release);
+    }
+
+    /// It is new to a group that is at work, or somebody else is behind its name: being well for the first time, it
+    /// counts as one that has come back.
+    pub fn joins_late(&self) {
+        self.late.store(true, Ordering::Release);
+    }
+
+    /// It is well at `now`, after this was thought of it. Only the prober calls this.
+    pub fn comes_back(&self, from: Health, now: Instant) {
+        if self.late.swap(false, Ordering::AcqRel) || from == Health::Unhealthy {
+            let millis = now.saturating_duration_since(self.born).as_millis() as u64;
+            self.back.store(millis + 1, Ordering::Release);
+        }
+    }
+
+    /// How long ago at `now` it came back; none where it has been there all the time.
+    #[must_use]
+    pub fn back_for(&self, now: Instant) -> Option<Duration> {
+        let back = self.back.load(Ordering::Acquire).checked_sub(1)?;
+        Some(now.saturating_duration_since(self.born).saturating_sub(Duration::from_millis(back)))
     }
 
     /// The slot of one worker.

@@ -150,6 +150,8 @@ pub struct Group {
     pub name_value: HeaderValue,
     /// Set on every request to it.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The time in which an upstream that has come back gets from a tenth to all of its work; none: all at once.
+    pub slow_start: Option<Duration>,
     /// At least one.
     pub upstreams: Vec<Upstream>,
     /// Its counts.

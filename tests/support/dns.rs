@@ -24,7 +24,9 @@ impl Dns {
         let (address, known) = (socket.local_addr().unwrap(), Names::default());
         let mut task = JoinSet::new();
         let dns = Self { address, names: Arc::clone(&known), _task: JoinSet::new() };
-        names.iter().for_each(|(name, ips)| dns.set(name, ips));
+        for (name, ips) in names {
+            dns.set(name, ips);
+        }
         task.spawn(async move {
             let socket = UdpSocket::from_std(socket).unwrap();
             let mut query = [0; 512];

@@ -20,6 +20,9 @@ pub(in crate::config) struct Service {
     pub(in crate::config) emergency: Maybe<Text>,
     /// How an upstream is chosen within a group; default `least_requests`.
     pub(in crate::config) balance: Maybe<Balance>,
+    /// An upstream that has come back gets a tenth of its work at first and all of it after this time (not with
+    /// `balance: hash`); default: all at once.
+    pub(in crate::config) slow_start: Maybe<Period>,
     /// The first match wins, ahead of the split.
     pub(in crate::config) rules: List<Rule>,
     /// What makes a client come back to the same group; default `{ cookie: pointsman }`.

@@ -22,6 +22,9 @@ pub struct Service {
     pub emergency: Option<GroupName>,
     /// How an upstream is chosen within a group.
     pub balance: Balance,
+    /// The time in which an upstream that has come back gets from a tenth to all of its work; none: all at once. Not
+    /// for [`Balance::Hash`], which keeps clients where they are.
+    pub slow_start: Option<Duration>,
     /// First match wins, ahead of the split.
     pub rules: Vec<Rule>,
     /// What makes a client come back to the same group.

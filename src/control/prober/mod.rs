@@ -203,9 +203,9 @@ async fn watch_over(target: Target, report: Report, delay: Duration) {
             }
             (begun, finding) = round => {
                 next = begun + jittered(watched.target.health.interval);
-                match finding {
-                    Some(finding) => watched.record(finding, begun),
-                    None => tracing::debug!("no descriptor left for a health check; it is no result"),
+                // None: we had no descriptor to ask with, which says nothing about the upstream.
+                if let Some(finding) = finding {
+                    watched.record(finding, begun);
                 }
             }
         }
@@ -231,6 +231,7 @@ impl Watched {
     fn forget(&mut self) {
         self.streak = Streak::new(Health::Unknown);
         self.target.live.set_health(Health::Unknown);
+        self.target.live.joins_late();
     }
 
     fn record(&mut self, finding: Finding, begun: Instant) {
@@ -248,6 +249,9 @@ impl Watched {
         let from = streak.health();
         let turned = streak.record(result, thresholds);
         if let Some(to) = turned {
+            if to == Health::Healthy {
+                target.live.comes_back(from, Instant::now().into_std());
+            }
             target.live.set_health(to);
             report.tell(target, from, to, &check);
         }
