@@ -1,6 +1,8 @@
 //! Limits: what is too much waits or is refused, and nothing stops for good.
 
 mod connections;
+mod descriptors;
+
 
 use crate::support::proxy::blue_green;
 use crate::support::{Proxy, Upstream};
