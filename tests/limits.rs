@@ -2,7 +2,7 @@
 
 mod connections;
 mod descriptors;
-
+mod requests;
 
 use crate::support::proxy::blue_green;
 use crate::support::{Proxy, Upstream};

@@ -6,8 +6,9 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use http::header::RETRY_AFTER;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::affinity::{self, Place};
@@ -22,6 +23,7 @@ use super::outgoing::Outgoing;
 use super::{headers, pool, respond, target, tunnel};
 use crate::config::spec::Affinity;
 use crate::model::outcome::Outcome;
+use crate::routing::admission::Full;
 use crate::routing::table::{Action, Route, Target};
 use crate::telemetry::access_log::Record;
 
@@ -65,10 +67,22 @@ impl Visit {
         };
         let query = parts.uri.query();
         let asked = Asked { target, headers: &parts.headers, query, client: address, listener: &client.listener };
-        match choose(&client.worker, &asked)? {
+        let mut admitted = None;
+        let chosen = loop {
+            match choose(&client.worker, &asked, admitted.take())? {
+                // Boxed: waiting is rare, and its state would make every request's future larger.
+                Chosen::Full { admission, patience } => match Box::pin(admission.wait(patience)).await {
+                    Ok(place) => admitted = Some(place),
+                    Err(Full) => return Err(ProxyError::Overloaded),
+                },
+                chosen => break chosen,
+            }
+        };
+        match chosen {
             Chosen::Answer { snapshot, route } => Ok(self.answer(&snapshot.routes.all()[route], parts)),
-            Chosen::Forward { claim, route, place } => {
-                self.exchange = Some(Exchange::new(&client, claim, self.started, self.record.take()));
+            Chosen::Full { .. } => Err(ProxyError::Overloaded),
+            Chosen::Forward { claim, route, place, admitted } => {
+                self.exchange = Some(Exchange::new(&client, claim, admitted, self.started, self.record.take()));
                 self.forward(parts, body, route, place).await
             }
         }
@@ -132,7 +146,11 @@ impl Visit {
             Some(exchange) => exchange.refuse(told.status.as_u16(), told.token),
             None => self.log_own(told.status, Some(told.token)),
         }
-        respond::error(error, self.grpc)
+        let mut response = respond::error(error, self.grpc);
+        if error == ProxyError::Overloaded {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 
     /// Writes the access log's line for an answer without a group.
