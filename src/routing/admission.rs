@@ -5,7 +5,7 @@
 //! outlives tables while its limits are unchanged.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,11 +26,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct Admission {
     free: Arc<Semaphore>,
     waiting: AtomicU32,
+    refused: AtomicU64,
     places: u32,
     queue: u32,
 }
 
-/// A request's place, given back when dropped.
+/// A request's place, given back when dropped (which takes the semaphore's own lock for a moment, because somebody may
+/// wait for it).
 #[derive(Debug)]
 pub struct Admitted {
     place: OwnedSemaphorePermit,
@@ -44,7 +46,8 @@ impl Admission {
     /// With `places` for requests under way, and room for `queue` that wait.
     #[must_use]
     pub fn new(places: u32, queue: u32) -> Self {
-        Self { free: Arc::new(Semaphore::new(places as usize)), waiting: AtomicU32::new(0), places, queue }
+        let free = Arc::new(Semaphore::new(places as usize));
+        Self { free, waiting: AtomicU32::new(0), refused: AtomicU64::new(0), places, queue }
     }
 
     /// Whether it was made with these numbers.
@@ -64,6 +67,14 @@ impl Admission {
     /// # Errors
     /// [`Full`] at once when as many wait already as may, or when none became free in time.
     pub async fn wait(&self, patience: Duration) -> Result<Admitted, Full> {
+        let waited = self.wait_in_queue(patience).await;
+        if waited.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        waited
+    }
+
+    async fn wait_in_queue(&self, patience: Duration) -> Result<Admitted, Full> {
         let _waiting = Waiting::begin(self)?;
         match tokio::time::timeout(patience, Arc::clone(&self.free).acquire_owned()).await {
             Ok(Ok(place)) => Ok(Admitted { place }),
@@ -76,6 +87,12 @@ impl Admission {
     #[must_use]
     pub fn waiting(&self) -> u32 {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Requests that got no place, since this exists.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Requests that have a place.
@@ -123,8 +140,8 @@ mod tests {
         assert!(admission.try_enter().is_none() && admission.entered() == 2);
         assert_eq!(admission.wait(LONG).await.unwrap_err(), Full);
         drop(first);
-        assert!(admission.try_enter().is_some());
-        assert_eq!((admission.entered(), admission.waiting()), (1, 0));
+        let _third = admission.try_enter().unwrap();
+        assert_eq!((admission.entered(), admission.waiting(), admission.refused()), (2, 0, 1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{behind, limited};
 use crate::routing::proxy_error;
 use crate::support::client::{H2Client, Response};
+use crate::support::metrics::Scrape;
 use crate::support::{Answer, Client, Proxy, Upstream, eventually};
 use crate::tunnels::{echoes, tunnel};
 
@@ -60,6 +61,7 @@ async fn a_request_beyond_the_limit_is_refused_at_once_and_the_next_one_after_an
         assert_eq!(client.response_to("GET").await.unwrap().expect(200).text(), "held");
     }
     third.get("/").await.expect(200);
+    assert_eq!(Scrape::of(&proxy).await.value("pointsman_refused_total{service=\"shop\"}"), Some(4.0));
 }
 
 #[tokio::test]

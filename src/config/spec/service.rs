@@ -90,7 +90,7 @@ pub enum Protocol {
 /// Where an upstream is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// An address, or a name that is resolved when connecting, and a port.
+    /// An address, or a name that the resolver follows, and a port.
     Tcp {
         /// Name or IP address, without brackets.
         host: String,
