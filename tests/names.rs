@@ -126,3 +126,16 @@ async fn somebody_else_behind_a_name_is_a_new_upstream_whose_health_is_asked_for
     dns.set("app.test", &[TWO]);
     proxy.health_is("shop", "blue", "healthy").await;
 }
+
+#[tokio::test]
+async fn a_reload_follows_new_names_and_keeps_those_that_stay() {
+    let (one, _two) = neighbours();
+    let dns = Dns::start(&[("app.test", &[ONE]), ("next.test", &[TWO])]);
+    let proxy = Proxy::start(&config(&dns, &one, "50ms")).await;
+    let written = config(&dns, &one, "50ms");
+    for (name, expected) in [("next.test", "two"), ("app.test", "one"), ("APP.test", "one"), ("next.test", "two")] {
+        proxy.rewrite(&written.replace("app.test", name));
+        proxy.post("/api/v1/config/reload", serde_json::json!({})).await.expect(200);
+        assert_eq!(answers(&proxy).await, expected, "{name}");
+    }
+}

@@ -53,7 +53,8 @@ pub(super) async fn run(mut targets: watch::Receiver<Arc<Vec<Target>>>, servers:
         tokio::select! {
             changed = targets.changed() => if changed.is_err() { return },
             // None has an end of its own: one that panicked is a fault of ours, and is started again.
-            Some(Err(ended)) = followed.tasks.join_next() => {
+            Some(Err(ended)) = followed.tasks.join_next() => if ended.is_panic() {
+                tracing::error!("following a name panicked and is started again");
                 followed.running.retain(|_, (_, task)| task.id() != ended.id());
                 sleep(AGAIN).await;
             }
