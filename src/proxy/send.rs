@@ -45,12 +45,14 @@ pub(super) async fn attempt(
         outgoing.headers.insert(name, value.clone());
     }
     loop {
-        let (connection, freshness) = match pooled(&exchange.worker, upstream.live.pool(), outgoing.speaks, which) {
+        // Once, ahead of connecting: what is opened while an address goes must not get into the pool of those that stay.
+        let pool = upstream.live.pool();
+        let (connection, freshness) = match pooled(&exchange.worker, pool, outgoing.speaks, which) {
             Some(connection) => (connection, Freshness::Reused),
             // Boxed: connecting is rare, and its state would make every request's future several KiB larger.
-            None => Box::pin(open(&exchange.worker, upstream, outgoing.speaks, timeouts.connect)).await?,
+            None => Box::pin(open(&exchange.worker, upstream, pool, outgoing.speaks, timeouts.connect)).await?,
         };
-        match on(connection, freshness, upstream, timeouts, outgoing).await {
+        match on(connection, freshness, upstream, pool, timeouts, outgoing).await {
             // A pooled connection that turns out dead before anything was written costs no retry: the next one.
             Err(Failed { reached: Reached::Nothing, error: ProxyError::ConnectionTerminated })
                 if freshness == Freshness::Reused => {}
@@ -78,10 +80,10 @@ enum Freshness {
 async fn open(
     worker: &Worker,
     upstream: &Upstream,
+    id: u64,
     speaks: Speaks,
     timeout: Duration,
 ) -> Result<(Connection, Freshness), Failed> {
-    let id = upstream.live.pool();
     let endpoint = &upstream.live.endpoint;
     if endpoint.protocol == Protocol::Http1 || speaks == Speaks::Http1 || worker.pools.is_known_as_http1(id) {
         let connection = connect::connect(upstream, speaks, timeout).await.map_err(Failed::unsent)?;
@@ -104,10 +106,11 @@ async fn on(
     connection: Connection,
     freshness: Freshness,
     upstream: &Upstream,
+    pool: u64,
     timeouts: &Timeouts,
     outgoing: &mut Outgoing,
 ) -> Result<Answer, Failed> {
-    let mut lease = Lease { connection, upstream: upstream.live.pool(), upload: outgoing.upload.clone(), keeps: None };
+    let mut lease = Lease { connection, upstream: pool, upload: outgoing.upload.clone(), keeps: None };
     let sent = match &mut lease.connection {
         Connection::Http1 { sender, received } => {
             let before = received.load(Ordering::Relaxed);

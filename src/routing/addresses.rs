@@ -71,15 +71,15 @@ impl Addresses {
             (true, true) => Change::None,
             _ => Change::Partly,
         };
-        if stay < before.len() {
-            // Ahead of the new list: a connection to an address that has gone must not end up in the new pool.
-            self.removals.fetch_add(1, Ordering::Release);
-        }
         if change != Change::None || before.is_empty() {
             self.known.send_modify(|known| {
                 let moves = known.moves + u64::from(change == Change::Entirely);
                 *known = Known { list: found.into(), asked: true, moves };
             });
+        }
+        if stay < before.len() {
+            // Behind the new list: who reads the new key first and the list then cannot see an address that has gone.
+            self.removals.fetch_add(1, Ordering::Release);
         }
         change
     }
@@ -192,7 +192,7 @@ fn in_turn(list: &[IpAddr], turn: usize) -> impl Iterator<Item = IpAddr> {
 
 impl UpstreamLive {
     /// Key of the workers' pools: another one after an address has gone, so that no request goes there over a
-    /// connection that was left over.
+    /// connection that was left over. Read it before [`dial`], and keep it with the connection.
     #[must_use]
     pub fn pool(&self) -> u64 {
         self.addresses.as_ref().map_or(self.id, |a| self.id | (a.removals() << 40))
