@@ -19,6 +19,8 @@
 //! | Stable split | where a rollback goes |
 //! | Switch, Shift, Rollback | everything to a group; one group's share; back to the stable split |
 //! | Claim | a request's count at its group, from choice to last byte |
+//! | Admission | lets so many requests of a service in at a time; who waits has no group yet |
+//! | Resolver, Addresses | follows the names of upstreams; where a name led at its last good answer |
 //! | Attempt, Outcome | one try at one upstream; how it ended |
 //! | Tunnel | a connection after its upgrade (WebSocket) |
 //! | Spec, Table, Snapshot | checked configuration; compiled for the data plane; the table as one request sees it |

@@ -14,7 +14,7 @@ const ASKS: [(&str, &str); 4] =
     [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13"), KEY];
 
 /// A client whose tunnel is open; the upstream echoes bytes.
-async fn tunnel(proxy: &Proxy) -> Client {
+pub(crate) async fn tunnel(proxy: &Proxy) -> Client {
     let mut client = proxy.client().await;
     let answer = client.get_with("/ws", &ASKS).await.expect(101);
     assert_eq!(answer.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
@@ -22,7 +22,7 @@ async fn tunnel(proxy: &Proxy) -> Client {
 }
 
 /// Bytes there and back.
-async fn echoes(client: &mut Client, what: &[u8]) {
+pub(crate) async fn echoes(client: &mut Client, what: &[u8]) {
     client.send(what).await.unwrap();
     assert_eq!(client.receive_exactly(what.len()).await.unwrap(), what);
 }

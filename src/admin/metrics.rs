@@ -20,6 +20,12 @@ pub(super) async fn scrape(State(desk): State<Desk>) -> ([(HeaderName, &'static 
         last_reload_ok: desk.handle.readiness().last_reload_ok,
         groups: services.into_iter().flat_map(groups).collect(),
         connections: desk.handle.listeners().into_iter().map(|l| (l.name.to_string(), l.connections)).collect(),
+        admissions: desk
+            .handle
+            .admissions()
+            .into_iter()
+            .map(|a| (a.service.to_string(), a.waiting, a.refused))
+            .collect(),
         rollbacks: desk.handle.rollbacks(),
         switch_seconds: Durations { buckets, sum, count },
     };

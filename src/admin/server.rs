@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -25,6 +25,7 @@ use super::gate::Link;
 use super::{Desk, Settings, router};
 use crate::config::spec::{Admin, Bind};
 use crate::control::handle::Handle;
+use crate::routing::seldom::Seldom;
 use crate::routing::sockets::{BindError, Sockets};
 
 /// Connections at a time; further ones wait in the kernel.
@@ -125,7 +126,8 @@ pub async fn serve(
     refuse_strangers(&settings.admin, listener.local_address())?;
     let (closing, closed) = watch::channel(false);
     let router = router::complete(router::routes(), Arc::new(settings.admin)).with_state(Desk::new(handle, closed));
-    let port = Port { listener, tls: settings.tls.map(TlsAcceptor::from), router };
+    let port =
+        Port { listener, trouble: Seldom::new(Instant::now()), tls: settings.tls.map(TlsAcceptor::from), router };
     port.run(shutdown, closing).await;
     Ok(())
 }
@@ -143,6 +145,7 @@ fn refuse_strangers(admin: &Admin, address: Option<SocketAddr>) -> Result<(), Se
 
 struct Port {
     listener: Listener,
+    trouble: Seldom,
     tls: Option<TlsAcceptor>,
     router: Router,
 }
@@ -182,7 +185,9 @@ impl Port {
             match self.listener.accept().await {
                 Ok((stream, link)) => return (place, stream, link),
                 Err(error) => {
-                    tracing::warn!(%error, "the admin port could not accept a connection");
+                    if self.trouble.may_speak(Instant::now()) {
+                        tracing::warn!(%error, "the admin port cannot accept connections; trying again and again");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -267,7 +272,7 @@ mod tests {
         let listener = Listener::bind(bind).unwrap();
         let address = listener.local_address();
         let (stop, stopped) = oneshot::channel();
-        let port = Port { listener, tls: None, router };
+        let port = Port { listener, trouble: Seldom::new(Instant::now()), tls: None, router };
         let shutdown = async { drop(stopped.await) };
         (address, stop, tokio::spawn(port.run(shutdown, watch::channel(false).0)))
     }

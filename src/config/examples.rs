@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::spec::{Action, Affinity, Bind, Check, Endpoint};
+use super::spec::{Action, Affinity, Bind, Check, Endpoint, Limits};
 use super::{Loaded, load, parse, schema};
 use crate::model::names::GroupName;
 
@@ -72,6 +72,7 @@ fn every_example_is_sound() {
 fn the_full_example_becomes_the_spec_that_it_says() {
     let spec = full(&|name| (name == "POINTSMAN_WORKERS").then(|| "7".to_owned())).spec;
     assert_eq!(spec.workers, 7);
+    assert_eq!(spec.resolver.servers, ["10.0.0.2:53".parse().unwrap(), "[::1]:5353".parse().unwrap()]);
     assert_eq!(full(&|_| None).spec.workers, 2);
     assert_eq!(spec.state.path, Path::new("/etc/pointsman/../state/pointsman.db"));
     let listeners: Vec<_> = spec.listeners.iter().map(|l| l.name.to_string()).collect();
@@ -87,6 +88,10 @@ fn the_full_example_becomes_the_spec_that_it_says() {
     let Check::Http { path, expect, .. } = &shop.health.check else { panic!("{:?}", shop.health) };
     assert_eq!((path.as_str(), &expect.statuses[..], expect.json.len()), ("/health", &[(200, 299)][..], 2));
     assert_eq!(expect.json[1], ("checks.database".to_owned(), "healthy".into()));
+    assert_eq!(shop.slow_start.map(|time| time.as_secs()), Some(30));
+    assert_eq!(shop.limits, Limits { body: Some(64 << 20), in_flight: Some(10_000), queue: 100 });
+    let web = &spec.listeners[0];
+    assert_eq!((web.max_connections, web.head_timeout.as_secs(), web.idle_timeout.as_secs()), (Some(10_000), 10, 60));
     assert_eq!(spec.services[1].affinity, Affinity::None);
     assert_eq!(spec.services[1].split.to_string(), "blue 100, green 0");
     assert!(matches!(&spec.routes[2].action, Action::Redirect { status, .. } if status.as_u16() == 308));
@@ -103,7 +108,12 @@ fn what_the_file_leaves_out_has_its_default() {
     assert_eq!(spec.state.path, Path::new("/etc/p/state/pointsman.db"));
     assert_eq!(spec.listeners[0].bind, Bind::Unix("/etc/p/w.sock".into()));
     assert!((1..=256).contains(&spec.workers) && spec.telemetry.log == "info" && spec.telemetry.access_log.is_none());
+    let listener = &spec.listeners[0];
+    assert_eq!(listener.max_connections, None);
+    assert_eq!((listener.head_timeout.as_secs(), listener.idle_timeout.as_secs()), (30, 75));
     let service = &spec.services[0];
+    assert_eq!(service.slow_start, None);
+    assert_eq!(service.limits, Limits { body: None, in_flight: None, queue: 0 });
     assert_eq!(service.affinity, Affinity::Cookie { name: "pointsman".to_owned(), always: false });
     assert_eq!(service.split.live().as_str(), "green", "the first group of the file has everything");
     assert_eq!(service.groups[0].name.as_str(), "blue", "groups are in the order of their names");
@@ -172,7 +182,16 @@ fn the_schema_knows_every_key_and_what_is_required() {
     assert_eq!(schema["required"], serde_json::json!(["listeners", "services", "routes"]));
     assert_eq!(schema["additionalProperties"], false);
     let text = schema.to_string();
-    for key in ["trusted_proxies", "unhealthy_after", "tunnel_idle", "strip_prefix", "least_requests", "client_ca"] {
+    for key in [
+        "trusted_proxies",
+        "unhealthy_after",
+        "tunnel_idle",
+        "in_flight",
+        "proxy_protocol",
+        "strip_prefix",
+        "least_requests",
+        "client_ca",
+    ] {
         assert!(text.contains(&format!("\"{key}\"")), "{key}");
     }
     assert!(!text.contains('@'), "a name that is for the reader only has leaked: {text}");

@@ -48,6 +48,10 @@ fn listener(listener: &spec::Listener, registry: &Registry) -> Listener {
         sends_to: listener.sends_to,
         allow: listener.allow.clone(),
         trusted_proxies: listener.trusted_proxies.clone(),
+        proxy_protocol: listener.proxy_protocol,
+        max_connections: listener.max_connections,
+        head_timeout: listener.head_timeout,
+        idle_timeout: listener.idle_timeout,
         live: port.live,
     }
 }
@@ -68,6 +72,8 @@ fn compiled(service: &spec::Service, state: &ServiceState, registry: &Registry) 
         expose: service.expose.clone(),
         timeouts: service.timeouts,
         retries: service.retries,
+        limits: service.limits,
+        admission: registry.admission(&service.name).cloned(),
     }
 }
 
@@ -81,6 +87,7 @@ fn group(service: &spec::Service, group: &spec::Group, registry: &Registry) -> G
         name: group.name.clone(),
         name_value: HeaderValue::from_str(group.name.as_str()).expect("a name fits a header value"),
         headers: group.headers.clone(),
+        slow_start: service.slow_start,
         upstreams: upstreams.collect(),
         live: Arc::clone(registry.group(&service.name, &group.name)),
     }

@@ -79,6 +79,9 @@ pub(super) fn needs_restart(old: &Spec, new: &Spec) -> Vec<Difference> {
         let shown = |spec: &Spec| spec.state.path.display().to_string();
         found.push(Difference::shown("state".to_owned(), shown(old), shown(new)));
     }
+    if old.resolver != new.resolver {
+        found.push(Difference::hidden("resolver".to_owned()));
+    }
     if old.admin != new.admin {
         found.push(Difference::hidden("admin".to_owned()));
     }
@@ -92,6 +95,7 @@ pub(super) fn needs_restart(old: &Spec, new: &Spec) -> Vec<Difference> {
 pub(super) fn until_restart(old: &Spec, new: Spec) -> Spec {
     Spec {
         workers: old.workers,
+        resolver: old.resolver.clone(),
         state: old.state.clone(),
         admin: old.admin.clone(),
         telemetry: old.telemetry.clone(),
@@ -129,12 +133,15 @@ macro_rules! fields {
 }
 
 fn listener(at: &str, old: &Listener, new: &Listener, found: &mut Vec<Difference>) {
-    fields!(at, old, new, found, bind, tls, sends_to, allow, trusted_proxies);
+    fields!(at, old, new, found, bind, tls, sends_to, allow, trusted_proxies, proxy_protocol);
+    fields!(at, old, new, found, max_connections, head_timeout, idle_timeout);
 }
 
 fn service(at: &str, old: &Service, new: &Service, found: &mut Vec<Difference>) {
     compare(&format!("{at}.groups"), &old.groups, &new.groups, |g| g.name.as_str(), found, group);
-    fields!(at, old, new, found, emergency, balance, rules, affinity, expose, health, timeouts, retries);
+    fields!(
+        at, old, new, found, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries, limits
+    );
 }
 
 fn group(at: &str, old: &Group, new: &Group, found: &mut Vec<Difference>) {

@@ -1,9 +1,10 @@
 //! Views: what is in force and what goes on, put together when somebody asks.
 
 use super::running::{Running, Shared};
-use super::view::{GroupView, ListenerView, ServiceView, UpstreamView};
+use super::view::{AdmissionView, GroupView, ListenerView, ServiceView, UpstreamView};
 use crate::config::spec::Bind;
 use crate::model::outcome::Outcome;
+use crate::routing::admission::Admission;
 use crate::routing::live::Health;
 use crate::routing::sockets::Sockets;
 use crate::routing::table::{Group, Service, Table, Upstream};
@@ -61,6 +62,17 @@ pub(super) fn listeners(running: &Running) -> Vec<ListenerView> {
         connections: listener.live.connections(),
     };
     running.table.listeners.iter().zip(binds).map(listener).collect()
+}
+
+/// Services with a limit of requests under way, in the order of the file.
+pub(super) fn admissions(running: &Running) -> Vec<AdmissionView> {
+    let limited = running.table.services.iter().filter_map(|s| Some((s, s.admission.as_ref()?)));
+    let view = |(service, admission): (&std::sync::Arc<Service>, &std::sync::Arc<Admission>)| AdmissionView {
+        service: service.name.clone(),
+        waiting: admission.waiting().into(),
+        refused: admission.refused(),
+    };
+    limited.map(view).collect()
 }
 
 fn address(sockets: Option<&Sockets>, bind: &Bind) -> String {

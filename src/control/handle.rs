@@ -17,7 +17,9 @@ use super::receipts::Request;
 use super::reload::Asked;
 use super::running::Shared;
 use super::source::Source;
-use super::view::{Audit, Drift, Event, Explanation, ListenerView, Question, Readiness, ReloadReport, ServiceView};
+use super::view::{
+    AdmissionView, Audit, Drift, Event, Explanation, ListenerView, Question, Readiness, ReloadReport, ServiceView,
+};
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::Share;
 use crate::routing::table::{Group, Table};
@@ -259,6 +261,11 @@ impl Handle {
     /// Listeners in the order of the file.
     pub fn listeners(&self) -> Vec<ListenerView> {
         gather::listeners(&self.shared.running.load())
+    }
+
+    /// Services with a limit of requests under way, in the order of the file.
+    pub fn admissions(&self) -> Vec<AdmissionView> {
+        gather::admissions(&self.shared.running.load())
     }
 
     /// Whether traffic can be served.

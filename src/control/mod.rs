@@ -19,6 +19,7 @@ mod prober;
 mod receipts;
 mod registry;
 mod reload;
+mod resolver;
 mod running;
 #[cfg(test)]
 pub(crate) mod samples;

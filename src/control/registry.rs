@@ -14,6 +14,7 @@ use rustls::{ClientConfig, ServerConfig};
 use super::tls::{self, Digest, ServerFiles};
 use crate::config::spec::{self, Bind, Endpoint, Protocol, Spec};
 use crate::model::names::{GroupName, ListenerName, ServiceName};
+use crate::routing::admission::Admission;
 use crate::routing::live::{GroupLive, ListenerLive, UpstreamLive};
 use crate::routing::sockets::Sockets;
 use crate::routing::table::UpstreamTls;
@@ -28,6 +29,7 @@ pub(super) struct Registry {
     ports_tls: HashMap<ListenerName, (Digest, Arc<ServerConfig>)>,
     groups: HashMap<(ServiceName, GroupName), Arc<GroupLive>>,
     upstreams: HashMap<UpstreamKey, Connected>,
+    admissions: HashMap<ServiceName, Arc<Admission>>,
     clients_tls: HashMap<Option<Digest>, Arc<ClientConfig>>,
 }
 
@@ -63,6 +65,7 @@ impl Registry {
             ports_tls: HashMap::new(),
             groups: HashMap::new(),
             upstreams: HashMap::new(),
+            admissions: HashMap::new(),
             clients_tls: HashMap::new(),
         }
     }
@@ -78,6 +81,7 @@ impl Registry {
             next.take_port(self, listener, &mut errors);
         }
         for service in &spec.services {
+            next.take_admission(self, service);
             for group in &service.groups {
                 next.take_group(self, service, group, &mut errors);
             }
@@ -132,6 +136,11 @@ impl Registry {
         self.upstreams.get(&key).expect("the registry was renewed with the specification of this upstream")
     }
 
+    /// Who lets requests of a service in, where their number is limited.
+    pub(super) fn admission(&self, service: &ServiceName) -> Option<&Arc<Admission>> {
+        self.admissions.get(service)
+    }
+
     fn id(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
@@ -182,7 +191,8 @@ impl Registry {
 
     fn take_group(&mut self, old: &Self, service: &spec::Service, group: &spec::Group, errors: &mut Vec<String>) {
         let key = (service.name.clone(), group.name.clone());
-        let live = old.groups.get(&key).map_or_else(|| Arc::new(GroupLive::new(self.workers)), Arc::clone);
+        let at_work = old.groups.get(&key);
+        let live = at_work.map_or_else(|| Arc::new(GroupLive::new(self.workers)), Arc::clone);
         self.groups.insert(key, live);
         for upstream in &group.upstreams {
             let endpoint = &upstream.endpoint;
@@ -195,8 +205,19 @@ impl Registry {
                 Some(connected) => Arc::clone(&connected.live),
                 None => Arc::new(UpstreamLive::new(self.id(), endpoint.clone(), self.workers)),
             };
+            if at_work.is_some() && !old.upstreams.contains_key(&key) {
+                live.joins_late();
+            }
             self.upstreams.insert(key, Connected { live, tls });
         }
+    }
+
+    /// Requests under way keep their places while the limits stay what they are.
+    fn take_admission(&mut self, old: &Self, service: &spec::Service) {
+        let spec::Limits { in_flight: Some(places), queue, .. } = service.limits else { return };
+        let kept = old.admissions.get(&service.name).filter(|a| a.is_of(places, queue));
+        let admission = kept.map_or_else(|| Arc::new(Admission::new(places, queue)), Arc::clone);
+        self.admissions.insert(service.name.clone(), admission);
     }
 
     fn client(&mut self, old: &Self, endpoint: &Endpoint) -> Result<Option<UpstreamTls>, String> {
@@ -257,6 +278,24 @@ mod tests {
         assert_eq!(again.health(), Health::Unknown);
         let ids = [blue.id, again.id, upstream(&second, 0, &other).id, upstream(&first, 1, &spec).id];
         assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), 4, "{ids:?}");
+    }
+
+    #[test]
+    fn requests_keep_their_places_over_a_reload_while_the_limits_are_unchanged() {
+        let limited = |in_flight| {
+            let mut spec = samples::spec(&["http://127.0.0.1:1"]);
+            let service = Arc::make_mut(&mut spec.services[0]);
+            service.limits = spec::Limits { in_flight, queue: 1, body: None };
+            spec
+        };
+        let (two, three, none) = (limited(Some(2)), limited(Some(3)), limited(None));
+        let of = |registry: &Registry| registry.admission(&two.services[0].name).cloned();
+        let first = Registry::new(1).renewed(&two).unwrap();
+        let second = first.renewed(&two).unwrap();
+        assert!(Arc::ptr_eq(&of(&first).unwrap(), &of(&second).unwrap()));
+        let third = second.renewed(&three).unwrap();
+        assert!(!Arc::ptr_eq(&of(&second).unwrap(), &of(&third).unwrap()));
+        assert!(of(&third.renewed(&none).unwrap()).is_none());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::spec::{
-    self, Action, Address, Admin, Affinity, Balance, Bind, CertificateFiles, Check, Endpoint, Expect, Health, Protocol,
-    Retries, Route, RouteMatch, SendsTo, Service, Spec, State, Telemetry, Timeouts,
+    self, Action, Address, Admin, Affinity, Balance, Bind, CertificateFiles, Check, Endpoint, Expect, Health, Limits,
+    Protocol, Retries, Route, RouteMatch, SendsTo, Service, Spec, State, Telemetry, Timeouts,
 };
 use crate::model::names::{GroupName, ListenerName, ServiceName};
 use crate::model::split::{Share, Split};
@@ -34,6 +34,10 @@ pub(crate) fn listener(name: &str, address: &str) -> spec::Listener {
         sends_to: SendsTo::Split,
         allow: Vec::new(),
         trusted_proxies: Vec::new(),
+        proxy_protocol: false,
+        max_connections: None,
+        head_timeout: Duration::from_secs(30),
+        idle_timeout: Duration::from_secs(75),
     }
 }
 
@@ -78,6 +82,7 @@ pub(crate) fn service(name: &str, urls: &[&str]) -> Service {
         split: Split::all_to(&names[0], names[..urls.len()].to_vec()),
         emergency: None,
         balance: Balance::LeastRequests,
+        slow_start: None,
         rules: Vec::new(),
         affinity: Affinity::Cookie { name: "pointsman".to_owned(), always: false },
         expose: None,
@@ -89,6 +94,7 @@ pub(crate) fn service(name: &str, urls: &[&str]) -> Service {
             tunnel_idle: Duration::from_secs(3600),
         },
         retries: Retries { attempts: 2, budget: Share::from_percent(20.0).unwrap(), across_groups: true },
+        limits: Limits::default(),
     }
 }
 
@@ -104,6 +110,7 @@ pub(crate) fn spec(urls: &[&str]) -> Spec {
         },
         state: State { path: "state.db".into() },
         workers: 1,
+        resolver: spec::Resolver::default(),
         listeners: vec![listener("web", "127.0.0.1:0")],
         services: vec![Arc::new(service("shop", urls))],
         routes: vec![Route {

@@ -18,7 +18,7 @@ use super::registry::Registry;
 use super::reload::{Reloader, Watch};
 use super::running::{Running, Shared};
 use super::source::{Loaded, Source};
-use super::{events, gather};
+use super::{events, gather, resolver};
 use crate::model::adoption::{Adoption, adopt};
 use crate::model::change::Desired;
 use crate::model::cohort::Salt;
@@ -125,6 +125,7 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     let (reloads, reloads_in) = mpsc::channel(RELOADS);
     let report = Report { board: Arc::clone(&shared.board), turns };
     let mut others = JoinSet::new();
+    others.spawn(resolver::run(targets_seen.clone(), running.spec.resolver.servers.clone().into()));
     others.spawn(prober::run(targets_seen, report));
     others.spawn(Arc::clone(&shared.windows).sample(reader.clone()));
     others.spawn(first_round(Arc::clone(&shared), round.0));

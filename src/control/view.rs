@@ -108,6 +108,17 @@ pub struct ListenerView {
     pub connections: u64,
 }
 
+/// A service that takes so many requests at a time, and how that goes.
+#[derive(Clone, Debug)]
+pub struct AdmissionView {
+    /// The service's name.
+    pub service: ServiceName,
+    /// Requests that wait for a place.
+    pub waiting: u64,
+    /// Requests that got none, since the limit is what it is.
+    pub refused: u64,
+}
+
 /// A line of the audit log. Lines are only ever added.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {

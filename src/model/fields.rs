@@ -52,6 +52,7 @@ known! {
     ForwardedHost = "x-forwarded-host",
     Location = "location",
     ProxyStatus = "proxy-status",
+    RetryAfter = "retry-after",
     GrpcStatus = "grpc-status",
     GrpcMessage = "grpc-message",
 }
@@ -76,7 +77,8 @@ impl Known {
             (10, b'c') => K::Connection,
             (10, b'k') => K::KeepAlive,
             (10, _) => K::SetCookie,
-            (11, _) => K::GrpcStatus,
+            (11, b'g') => K::GrpcStatus,
+            (11, _) => K::RetryAfter,
             (12, b'c') => K::ContentType,
             (12, b'p') => K::ProxyStatus,
             (12, _) => K::GrpcMessage,

@@ -12,5 +12,6 @@ pub mod histogram;
 pub mod matching;
 pub mod names;
 pub mod outcome;
+pub mod slow_start;
 pub mod split;
 pub mod websocket;

@@ -127,13 +127,13 @@ mod tests {
         let mask = if key.is_some() { 0x80 } else { 0 };
         let mut bytes = vec![0x80 | opcode];
         match payload.len() {
-            length @ ..=125 => bytes.push(mask | length as u8),
+            length @ ..=0x7d => bytes.push(mask | length as u8),
             length @ ..=65_535 => {
-                bytes.push(mask | 126);
+                bytes.push(mask | 0x7e);
                 bytes.extend((length as u16).to_be_bytes());
             }
             length => {
-                bytes.push(mask | 127);
+                bytes.push(mask | 0x7f);
                 bytes.extend((length as u64).to_be_bytes());
             }
         }

@@ -1,12 +1,16 @@
 //! Chooses an upstream within a group.
 //!
 //! By health first: the healthy ones; where fewer than a fifth are healthy, all of them (a panic threshold as in
-//! Envoy: the few would drown); where none is and some are unknown, those. Then by the service's way of balancing.
+//! Envoy: the few would drown); where none is and some are unknown, those. Then by the service's way of balancing, in
+//! which one that has come back a moment ago counts for less (but for hashing, which keeps clients where they are).
+
+use std::time::Instant;
 
 use smallvec::SmallVec;
 
 use super::affinity::Place;
 use crate::config::spec::Balance;
+use crate::model::slow_start;
 use crate::routing::live::{GroupSlot, Health};
 use crate::routing::table::{Group, Upstream};
 
@@ -52,26 +56,69 @@ fn eligible(group: &Group) -> Indices {
     if healthy.is_empty() && !unknown.is_empty() { unknown } else { (0..group.upstreams.len()).collect() }
 }
 
-/// Two drawn by weight, of which the one with fewer attempts of this worker in flight, by weight ("power of two
-/// choices", Mitzenmacher 2001). Only this worker's own counts: no other worker's memory is touched.
+/// Two different ones drawn by weight, of which the one with fewer attempts of this worker in flight, by weight ("power of two
+/// choices", Mitzenmacher 2001); the first where that is the same. Only this worker's own counts: no other worker's
+/// memory is touched.
 fn least_requests(group: &Group, among: &[usize], worker: usize) -> usize {
+    let parts = Parts::now(group, among);
     let load = |i: usize| {
         let upstream = &group.upstreams[i];
-        (upstream.live.slot(worker).in_flight.count() + 1) as f64 / f64::from(upstream.weight)
+        upstream.live.slot(worker).in_flight.count() as f64 / (f64::from(upstream.weight) * parts.of(i))
     };
-    let (a, b) = (drawn(group, among), drawn(group, among));
+    let a = drawn(group, among, &parts);
+    let others: Indices = among.iter().copied().filter(|i| *i != a).collect();
+    let b = drawn(group, &others, &parts);
     if load(b) < load(a) { b } else { a }
 }
 
-fn drawn(group: &Group, among: &[usize]) -> usize {
+fn drawn(group: &Group, among: &[usize], parts: &Parts) -> usize {
     let total: u64 = among.iter().map(|&i| weight(&group.upstreams[i])).sum();
-    at(group, among, fastrand::u64(..total))
+    parts.accepted(|| at(group, among, fastrand::u64(..total)))
 }
 
 fn in_turn(group: &Group, among: &[usize], slot: &GroupSlot) -> usize {
-    slot.turns.add(1);
     let total: u64 = among.iter().map(|&i| weight(&group.upstreams[i])).sum();
-    at(group, among, slot.turns.get() % total)
+    Parts::now(group, among).accepted(|| {
+        slot.turns.add(1);
+        at(group, among, slot.turns.get() % total)
+    })
+}
+
+/// Which part of its weight counts for each upstream of a group, while some have come back a moment ago: so likely it
+/// is that one keeps what it was chosen for.
+struct Parts(SmallVec<[f64; 8]>);
+
+/// An upstream that is chosen so often gets the request after all.
+const PASSES: usize = 16;
+
+impl Parts {
+    /// As of now; none where all count in full. The largest is 1: where all have come back together, none is spared.
+    fn now(group: &Group, among: &[usize]) -> Self {
+        let Some(over) = group.slow_start else { return Self(SmallVec::new()) };
+        let now = Instant::now();
+        let part = |upstream: &Upstream| upstream.live.back_for(now).map_or(1.0, |ago| slow_start::part(ago, over));
+        let mut parts: SmallVec<[f64; 8]> = group.upstreams.iter().map(part).collect();
+        let largest = among.iter().map(|&i| parts[i]).fold(f64::MIN_POSITIVE, f64::max);
+        parts.iter_mut().for_each(|p| *p /= largest);
+        Self(parts)
+    }
+
+    fn of(&self, upstream: usize) -> f64 {
+        self.0.get(upstream).copied().unwrap_or(1.0)
+    }
+
+    /// What `choose` chooses, as often as each upstream's part allows.
+    fn accepted(&self, mut choose: impl FnMut() -> usize) -> usize {
+        let mut chosen = choose();
+        for _ in 0..PASSES {
+            let part = self.of(chosen);
+            if part >= 1.0 || fastrand::f64() < part {
+                break;
+            }
+            chosen = choose();
+        }
+        chosen
+    }
 }
 
 /// The upstream that owns `ticket` when each of `among` has as many tickets as its weight.

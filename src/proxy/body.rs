@@ -27,6 +27,7 @@ pub(super) struct ResponseBody {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "boxing would cost every proxied answer an allocation")]
 enum From {
     Own(Option<Bytes>),
     Upstream(Streamed),

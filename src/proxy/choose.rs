@@ -1,11 +1,13 @@
 //! Chooses where a request goes and claims its place there, in one step.
 //!
-//! Order of decision: listener for validation, rule, affinity, split. Health is looked at afterwards. The claim is
+//! A service that takes so many requests at a time is asked for a place first. Order of decision: listener for validation, rule, affinity, split. Health is looked at afterwards. The claim is
 //! entered, then it is checked that the table is still the published one; if not, everything starts over with the new
 //! table (see [`crate::routing::claim`]).
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::affinity::{self, Place};
 use super::error::ProxyError;
@@ -13,6 +15,7 @@ use super::worker::Worker;
 use crate::config::spec::SendsTo;
 use crate::model::fields::Fields;
 use crate::model::matching::Facts;
+use crate::routing::admission::{Admission, Admitted};
 use crate::routing::live::{GroupSlot, Health};
 use crate::routing::publish::Snapshot;
 use crate::routing::table::{Action, Group, Listener, Route, Service, Target, allowed};
@@ -89,13 +92,15 @@ pub(super) struct Asked<'a> {
 #[derive(Debug)]
 pub(super) enum Chosen {
     /// It goes to a group of a service.
-    Forward { claim: Claim, route: usize, place: Place },
+    Forward { claim: Claim, route: usize, place: Place, admitted: Option<Admitted> },
     /// The route (by its index) has an answer of its own.
     Answer { snapshot: Snapshot, route: usize },
+    /// The service has no place free: a request that gets one in time chooses anew.
+    Full { admission: Arc<Admission>, patience: Duration },
 }
 
-/// Chooses and claims.
-pub(super) fn choose(worker: &Worker, asked: &Asked<'_>) -> Result<Chosen, ProxyError> {
+/// Chooses and claims; `admitted` is the place that the request has waited for.
+pub(super) fn choose(worker: &Worker, asked: &Asked<'_>, mut admitted: Option<Admitted>) -> Result<Chosen, ProxyError> {
     if !allowed(&asked.listener.allow, asked.client) {
         return Err(ProxyError::NotAllowed);
     }
@@ -105,11 +110,18 @@ pub(super) fn choose(worker: &Worker, asked: &Asked<'_>) -> Result<Chosen, Proxy
         let Action::Forward(service) = route.action else {
             return Ok(Chosen::Answer { snapshot, route: index });
         };
+        let Service { admission, timeouts, .. } = &*snapshot.services[service];
+        if let Some(admission) = admission.as_ref().filter(|a| !admitted.as_ref().is_some_and(|have| have.is_of(a))) {
+            admitted = admission.try_enter();
+            if admitted.is_none() {
+                return Ok(Chosen::Full { admission: Arc::clone(admission), patience: timeouts.response });
+            }
+        }
         let facts = Facts { fields: asked.fields, query: asked.query, client: asked.client };
         let place = affinity::place(&snapshot.services[service], &facts);
         let group = group(worker, &snapshot.services[service], asked.listener.sends_to, &facts, place)?;
         if let Some(claim) = Claim::enter(worker, &snapshot, service, group) {
-            return Ok(Chosen::Forward { claim, route: index, place });
+            return Ok(Chosen::Forward { claim, route: index, place, admitted });
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::error::ProxyError;
@@ -17,6 +18,7 @@ use super::upload::OutgoingBody;
 use super::wire::{Socket, Wire};
 use super::worker::LocalExecutor;
 use crate::config::spec::{Address, Protocol};
+use crate::routing::addresses::{self, DialError};
 use crate::routing::table::{Upstream, UpstreamTls};
 
 /// Flow-control windows of HTTP/2 to an upstream: large enough for a fast local network.
@@ -34,17 +36,20 @@ pub(super) enum Speaks {
 
 /// A new connection, within `timeout` including TLS.
 pub(super) async fn connect(upstream: &Upstream, speaks: Speaks, timeout: Duration) -> Result<Connection, ProxyError> {
-    match tokio::time::timeout(timeout, open(upstream, speaks)).await {
+    let deadline = Instant::now() + timeout;
+    match tokio::time::timeout_at(deadline, open(upstream, speaks, deadline)).await {
         Ok(result) => result,
         Err(_) => Err(ProxyError::ConnectTimedOut),
     }
 }
 
-async fn open(upstream: &Upstream, speaks: Speaks) -> Result<Connection, ProxyError> {
+async fn open(upstream: &Upstream, speaks: Speaks, deadline: Instant) -> Result<Connection, ProxyError> {
     let endpoint = &upstream.live.endpoint;
     let socket = match &endpoint.address {
         Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await.map_err(|e| refused(&e))?),
-        Address::Tcp { host, port } => Socket::Tcp(tcp(host, *port).await?),
+        Address::Tcp { host, port } => {
+            Socket::Tcp(addresses::dial(&upstream.live, host, *port, deadline).await.map_err(unreached)?)
+        }
     };
     match (endpoint.protocol, &upstream.tls) {
         (Protocol::Https, Some(tls)) => secure(socket, tls, speaks).await,
@@ -55,20 +60,18 @@ async fn open(upstream: &Upstream, speaks: Speaks) -> Result<Connection, ProxyEr
     }
 }
 
-async fn tcp(host: &str, port: u16) -> Result<TcpStream, ProxyError> {
-    let stream = if let Ok(ip) = host.parse::<std::net::IpAddr>() {
-        TcpStream::connect((ip, port)).await
-    } else {
-        let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| ProxyError::NameNotFound)?;
-        TcpStream::connect(&addresses.collect::<Vec<_>>()[..]).await
-    };
-    let stream = stream.map_err(|e| refused(&e))?;
-    // Failing to set it costs latency, not correctness.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
+fn unreached(error: DialError) -> ProxyError {
+    match error {
+        DialError::NoName => ProxyError::NameNotFound,
+        DialError::TimedOut => ProxyError::ConnectTimedOut,
+        DialError::Io(error) => refused(&error),
+    }
 }
 
 fn refused(error: &io::Error) -> ProxyError {
+    if addresses::is_out_of_descriptors(error) {
+        return ProxyError::NoDescriptors;
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound | io::ErrorKind::ConnectionReset => {
             ProxyError::ConnectionRefused

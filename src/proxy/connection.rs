@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-use super::accept;
+use super::accept::{self, Seat};
 use super::body::{Grpc, ResponseBody};
 use super::client::Peer;
 use super::error::ProxyError;
@@ -32,17 +32,15 @@ use super::http1::head::{self, Call};
 use super::http1::io::Io;
 use super::http1::serve::{self, End};
 use super::preface::{self, Spoken};
+use super::proxy_protocol;
 use super::request::{self, Asks, Reply};
 use super::respond::{self, Response};
 use super::source::Source;
 use super::wire::{Socket, Wire};
 use super::worker::{LocalExecutor, Worker};
 use crate::model::fields::Fields;
-use crate::routing::claim::Slot;
 use crate::routing::table::Listener;
 
-/// A new connection has this long for its TLS handshake, and as long again for its first bytes.
-const FIRST_WORD: Duration = Duration::from_secs(30);
 /// Requests at a time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 
@@ -162,14 +160,21 @@ impl Drop for Busy {
 }
 
 /// Serves a new connection in a task of its own.
-pub(super) fn spawn(worker: &Rc<Worker>, listener: u64, peer: Option<IpAddr>, socket: Socket) {
+pub(super) fn spawn(worker: &Rc<Worker>, listener: u64, peer: Option<IpAddr>, seat: Seat, mut socket: Socket) {
     // The listener as it is now: certificates may have been exchanged since the last connection.
     let Some(listener) = worker.snapshots.load().listener(listener).cloned() else { return };
-    let peer = accept::peer(peer, &listener);
-    let progress = Progress::new(worker.now());
-    let client = Rc::new(Client { worker: Rc::clone(worker), listener, peer, progress });
+    let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
-        let _open = Open::new(&client);
+        let mut peer = peer;
+        if listener.proxy_protocol {
+            // Boxed, as all that an open connection does not need.
+            let Ok(client) = Box::pin(proxy_protocol::client(&mut socket, peer, &listener)).await else { return };
+            peer = client;
+        }
+        let peer = accept::peer(peer, &listener);
+        let progress = Progress::new(worker.now());
+        let client = Rc::new(Client { worker, listener, peer, progress });
+        let _open = Open::new(&client, seat);
         let mut serving = pin!(serve(&client, socket));
         poll_fn(|cx| {
             client.progress.listen(cx);
@@ -183,7 +188,7 @@ pub(super) fn spawn(worker: &Rc<Worker>, listener: u64, peer: Option<IpAddr>, so
 /// does not keep.
 async fn serve(client: &Rc<Client>, socket: Socket) {
     let (wire, spoken) = match client.listener.tls.clone() {
-        Some(config) => match Box::pin(secured(config, socket)).await {
+        Some(config) => match Box::pin(secured(config, client.listener.head_timeout, socket)).await {
             Some(secured) => secured,
             // A client that fails the handshake, or never ends it, is its own problem.
             None => return,
@@ -193,7 +198,9 @@ async fn serve(client: &Rc<Client>, socket: Socket) {
     if spoken == Some(Spoken::Http2) {
         return Box::pin(serve_http2(client, wire)).await;
     }
-    let Ok(Ok(Some((spoken, io)))) = tokio::time::timeout(FIRST_WORD, preface::read(wire)).await else { return };
+    // It has as long for its first bytes as it had for TLS.
+    let first = tokio::time::timeout(client.listener.head_timeout, preface::read(wire));
+    let Ok(Ok(Some((spoken, io)))) = first.await else { return };
     match spoken {
         Spoken::Http1 => {
             let (first, wire) = io.into_parts();
@@ -207,30 +214,28 @@ async fn serve(client: &Rc<Client>, socket: Socket) {
 struct Open {
     client: Rc<Client>,
     key: u64,
+    _seat: Seat,
 }
 
 impl Open {
-    fn new(client: &Rc<Client>) -> Self {
-        let open = Self { client: Rc::clone(client), key: client.worker.connections.add(client) };
-        open.slot().enter();
-        open
-    }
-
-    fn slot(&self) -> &Slot {
-        self.client.listener.live.slot(self.client.worker.index)
+    fn new(client: &Rc<Client>, seat: Seat) -> Self {
+        Self { client: Rc::clone(client), key: client.worker.connections.add(client), _seat: seat }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.slot().leave();
         self.client.worker.connections.remove(self.key);
     }
 }
 
 /// TLS, and the protocol where it was agreed on.
-async fn secured(config: Arc<rustls::ServerConfig>, socket: Socket) -> Option<(Wire, Option<Spoken>)> {
-    let accepting = tokio::time::timeout(FIRST_WORD, TlsAcceptor::from(config).accept(socket));
+async fn secured(
+    config: Arc<rustls::ServerConfig>,
+    patience: Duration,
+    socket: Socket,
+) -> Option<(Wire, Option<Spoken>)> {
+    let accepting = tokio::time::timeout(patience, TlsAcceptor::from(config).accept(socket));
     let stream = accepting.await.ok()?.ok()?;
     let spoken = (stream.get_ref().1.alpn_protocol() == Some(b"h2")).then_some(Spoken::Http2);
     Some((Wire::Tls(Box::new(stream.into())), spoken))

@@ -30,8 +30,12 @@ pub(super) enum ProxyError {
     SlowRequest,
     #[error("the request's body broke off")]
     RequestAborted,
-    #[error("the request's body is larger than it may be")]
+    #[error("the request's body is larger than this service takes")]
     BodyTooLarge,
+    #[error("the service has as many requests under way as it takes")]
+    Overloaded,
+    #[error("the proxy has no descriptor left for a connection to the upstream")]
+    NoDescriptors,
     #[error("no healthy upstream")]
     NoHealthyUpstream,
     #[error("no group to validate: the service has no candidate, or it is not healthy")]
@@ -102,12 +106,13 @@ impl ProxyError {
             Self::LongTarget => (S::URI_TOO_LONG, "http_request_error", 13),
             Self::LargeHeader => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "http_request_error", 13),
             Self::UnknownVersion => (S::HTTP_VERSION_NOT_SUPPORTED, "http_request_error", 13),
-
             Self::NotAllowed => (S::FORBIDDEN, "http_request_denied", 7),
             Self::NoRoute => (S::NOT_FOUND, "destination_not_found", 12),
             Self::SlowHead | Self::SlowRequest => (S::REQUEST_TIMEOUT, "http_request_error", 4),
             Self::RequestAborted => (S::BAD_REQUEST, "http_request_error", 1),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "http_request_error", 8),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "connection_limit_reached", 14),
+            Self::NoDescriptors => (S::SERVICE_UNAVAILABLE, "proxy_internal_error", 14),
             Self::NoHealthyUpstream | Self::NoCandidate => (S::SERVICE_UNAVAILABLE, "destination_unavailable", 14),
             Self::ConnectionRefused => (S::BAD_GATEWAY, "connection_refused", 14),
             Self::Unreachable => (S::BAD_GATEWAY, "destination_ip_unroutable", 14),
@@ -145,6 +150,8 @@ impl ProxyError {
             | Self::SlowRequest
             | Self::RequestAborted
             | Self::BodyTooLarge
+            | Self::Overloaded
+            | Self::NoDescriptors
             | Self::NoHealthyUpstream
             | Self::NoCandidate => Outcome::ClientGone,
         }

@@ -12,6 +12,7 @@ use super::connection::Client;
 use super::worker::Worker;
 use crate::config::spec::SendsTo;
 use crate::model::outcome::Outcome;
+use crate::routing::admission::Admitted;
 use crate::routing::live::UpstreamLive;
 use crate::routing::publish::Snapshot;
 use crate::telemetry::access_log::Record;
@@ -24,6 +25,8 @@ const CLIENT_GONE: u16 = 499;
 pub(super) struct Exchange {
     pub(super) worker: Rc<Worker>,
     pub(super) claim: Claim,
+    /// Its place among the requests of the service, where their number is limited.
+    admitted: Option<Admitted>,
     bound: Bound,
     started: Instant,
     attempt: Option<Attempt>,
@@ -49,11 +52,26 @@ struct Attempt {
 }
 
 impl Exchange {
-    pub(super) fn new(client: &Client, claim: Claim, started: Instant, record: Option<Box<Record>>) -> Self {
+    pub(super) fn new(
+        client: &Client,
+        claim: Claim,
+        admitted: Option<Admitted>,
+        started: Instant,
+        record: Option<Box<Record>>,
+    ) -> Self {
         let budget = claim.service().retries.budget.ppm();
         claim.slot().retry_tokens.deposit(budget);
         let bound = if client.listener.sends_to == SendsTo::Candidate { Bound::ToGroup } else { Bound::No };
-        Self { worker: Rc::clone(&client.worker), claim, bound, started, attempt: None, answered: None, record }
+        Self {
+            worker: Rc::clone(&client.worker),
+            claim,
+            admitted,
+            bound,
+            started,
+            attempt: None,
+            answered: None,
+            record,
+        }
     }
 
     /// Whether another group may stand in: the service says so, and nobody asked for this very group.
@@ -102,6 +120,7 @@ impl Exchange {
     pub(super) fn become_tunnel(&mut self) {
         self.finish_attempt(Outcome::Ok);
         self.claim.hold_as_tunnel();
+        self.admitted = None;
     }
 
     fn write_record(&mut self) {

@@ -21,6 +21,7 @@ mod http1;
 mod outgoing;
 mod pool;
 mod preface;
+mod proxy_protocol;
 pub mod request;
 mod respond;
 mod retry;

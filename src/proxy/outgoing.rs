@@ -9,6 +9,7 @@ use super::connect::Speaks;
 use super::connection::Client;
 use super::error::ProxyError;
 use super::headers;
+use super::http1::framing::Length;
 use super::http1::head::Call;
 use super::http1::inbound::Inbound;
 use super::http1::outbound::Sent;
@@ -37,7 +38,12 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Takes over the client's request, as the route wants it.
-    pub(super) fn new(client: &Client, asks: &mut Asks<'_>, route: &Route, limit: u64) -> Result<Self, ProxyError> {
+    pub(super) fn new(
+        client: &Client,
+        asks: &mut Asks<'_>,
+        route: &Route,
+        limit: Option<u64>,
+    ) -> Result<Self, ProxyError> {
         let Asks { call, body, inbound } = asks;
         let body = std::mem::replace(body, Source::Empty);
         let websocket = call.fields.has(Known::Upgrade)
@@ -61,6 +67,10 @@ impl Outgoing {
             speaks = Speaks::Http1;
         }
         let expects = inbound.is_some_and(|i| i.waits_in_vain());
+        let limit = limit.unwrap_or(u64::MAX);
+        if matches!(body.length(), Length::Exact(length) if length > limit) {
+            return Err(ProxyError::BodyTooLarge);
+        }
         let upload = (!body.is_ended()).then(|| Upload::new(body, limit));
         let inbound = inbound.map(Rc::clone);
         Ok(Self { method: call.method.clone(), path, fields, upload, speaks, inbound, expects })

@@ -25,6 +25,7 @@ use super::{headers, pool, respond, target, tunnel};
 use crate::config::spec::Affinity;
 use crate::model::fields::{Fields, Known};
 use crate::model::outcome::Outcome;
+use crate::routing::admission::Full;
 use crate::routing::table::{Action, Route, Target};
 use crate::telemetry::access_log::Record;
 
@@ -82,10 +83,22 @@ impl Visit<'_> {
         };
         let query = call.path.query();
         let asked = Asked { target, fields: &call.fields, query, client: address, listener: &client.listener };
-        match choose(&client.worker, &asked)? {
+        let mut admitted = None;
+        let chosen = loop {
+            match choose(&client.worker, &asked, admitted.take())? {
+                // Boxed: waiting is rare, and its state would make every request's future larger.
+                Chosen::Full { admission, patience } => match Box::pin(admission.wait(patience)).await {
+                    Ok(place) => admitted = Some(place),
+                    Err(Full) => return Err(ProxyError::Overloaded),
+                },
+                chosen => break chosen,
+            }
+        };
+        match chosen {
             Chosen::Answer { snapshot, route } => Ok(Reply::Answer(self.answer(&snapshot.routes.all()[route], call))),
-            Chosen::Forward { claim, route, place } => {
-                self.exchange = Some(Exchange::new(client, claim, self.started, self.record.take()));
+            Chosen::Full { .. } => Err(ProxyError::Overloaded),
+            Chosen::Forward { claim, route, place, admitted } => {
+                self.exchange = Some(Exchange::new(client, claim, admitted, self.started, self.record.take()));
                 self.forward(asks, route, place).await
             }
         }
@@ -100,7 +113,8 @@ impl Visit<'_> {
         let trusted = &self.client.listener.trusted_proxies;
         let secure = place.assigned.is_some() && self.client.peer.is_secure(&asks.call.fields, trusted);
         let sent = async {
-            let mut outgoing = Outgoing::new(self.client, asks, route, u64::MAX)?;
+            let limit = snapshot.services[exchange.claim.service].limits.body;
+            let mut outgoing = Outgoing::new(self.client, asks, route, limit)?;
             Ok((forward(&mut exchange, &mut outgoing, place).await?, outgoing.is_upgrade()))
         };
         let (answer, upgrade) = match sent.await {
@@ -142,7 +156,11 @@ impl Visit<'_> {
             Some(exchange) => exchange.refuse(told.status.as_u16(), told.token),
             None => self.log_own(told.status, Some(told.token)),
         }
-        respond::error(error, self.grpc)
+        let mut response = respond::error(error, self.grpc);
+        if error == ProxyError::Overloaded {
+            response.fields.set(Known::RetryAfter, b"1");
+        }
+        response
     }
 
     /// Writes the access log's line for an answer without a group.

@@ -49,12 +49,14 @@ pub(super) async fn attempt(
         outgoing.fields.set_named(name, value);
     }
     loop {
-        let (connection, freshness) = match pooled(&exchange.worker, upstream.live.id, outgoing.speaks, which) {
+        // Once, ahead of connecting: what is opened while an address goes must not get into the pool of those that stay.
+        let pool = upstream.live.pool();
+        let (connection, freshness) = match pooled(&exchange.worker, pool, outgoing.speaks, which) {
             Some(connection) => (connection, Freshness::Reused),
             // Boxed: connecting is rare, and its state would make every request's future several KiB larger.
-            None => Box::pin(open(&exchange.worker, upstream, outgoing.speaks, timeouts.connect)).await?,
+            None => Box::pin(open(&exchange.worker, upstream, pool, outgoing.speaks, timeouts.connect)).await?,
         };
-        match on(connection, freshness, upstream, timeouts, outgoing).await {
+        match on(connection, freshness, upstream, pool, timeouts, outgoing).await {
             // A pooled connection that turns out dead before anything was written costs no retry: the next one.
             Err(Failed { reached: Reached::Nothing, error: ProxyError::ConnectionTerminated })
                 if freshness == Freshness::Reused => {}
@@ -82,10 +84,10 @@ enum Freshness {
 async fn open(
     worker: &Worker,
     upstream: &Upstream,
+    id: u64,
     speaks: Speaks,
     timeout: Duration,
 ) -> Result<(Connection, Freshness), Failed> {
-    let id = upstream.live.id;
     let endpoint = &upstream.live.endpoint;
     if endpoint.protocol == Protocol::Http1 || speaks == Speaks::Http1 || worker.pools.is_known_as_http1(id) {
         let connection = connect::connect(upstream, speaks, timeout).await.map_err(Failed::unsent)?;
@@ -108,10 +110,11 @@ async fn on(
     connection: Connection,
     freshness: Freshness,
     upstream: &Upstream,
+    pool: u64,
     timeouts: &Timeouts,
     outgoing: &mut Outgoing,
 ) -> Result<Answer, Failed> {
-    let lease = Lease { upstream: upstream.live.id, keeps: None };
+    let lease = Lease { upstream: pool, keeps: None };
     match connection {
         Connection::Http1(outbound) => {
             let (head, outbound) = over_http1(outbound, freshness, upstream, timeouts, outgoing).await?;

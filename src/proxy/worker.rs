@@ -23,9 +23,7 @@ use crate::routing::live::Health;
 use crate::routing::publish::{Reader, Snapshots};
 use crate::telemetry::access_log;
 
-/// A client's connection without a request is closed after so many seconds.
-const CLIENT_IDLE: u64 = 75;
-/// After so many it gives back what an idle connection does not need.
+/// After so many idle seconds a client's connection gives back what an idle connection does not need.
 const BEFORE_REST: u64 = 1;
 /// Bytes that pass through a tunnel at a time.
 const SCRATCH: usize = 64 << 10;
@@ -102,7 +100,7 @@ impl Connections {
     fn look_at_idle(&self, now: u64) {
         for client in self.open.borrow().values() {
             match client.progress.idle(now) {
-                idle if idle > CLIENT_IDLE => client.progress.tell(Order::Close),
+                idle if idle > client.listener.idle_timeout.as_secs() => client.progress.tell(Order::Close),
                 idle if idle > BEFORE_REST => client.progress.suggest_rest(),
                 _ => {}
             }
@@ -253,7 +251,7 @@ fn prune(worker: &Worker) {
     for service in &table.services {
         let upstreams = service.groups.iter().flat_map(|g| &g.upstreams);
         for upstream in upstreams.filter(|u| u.live.health() != Health::Unhealthy) {
-            idle.insert(upstream.live.id, service.timeouts.idle.as_secs().max(1));
+            idle.insert(upstream.live.pool(), service.timeouts.idle.as_secs().max(1));
         }
     }
     worker.pools.prune(worker.now(), |upstream| idle.get(&upstream).copied());

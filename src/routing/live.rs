@@ -4,10 +4,14 @@
 //! Each worker writes its own padded slot with plain loads and stores (a slot has one writer); the control plane
 //! sums the slots whenever somebody asks. Health is written by the prober only.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
+use std::time::{Duration, Instant};
 
+use super::addresses::Addresses;
 use super::claim::Slot;
-use crate::config::spec::Endpoint;
+use super::seldom::Seldom;
+use crate::config::spec::{Address, Endpoint};
 pub use crate::model::health::Health;
 use crate::model::histogram;
 use crate::model::outcome::Outcome;
@@ -50,7 +54,15 @@ pub struct UpstreamLive {
     pub id: u64,
     /// Its identity.
     pub endpoint: Endpoint,
+    /// Where its name leads; none where it is configured by an IP address or a socket's path.
+    pub addresses: Option<Addresses>,
     health: AtomicU8,
+    born: Instant,
+    /// Milliseconds from `born` to the moment in which it came back, plus one; 0: it has been there all the time.
+    /// Written by the prober, read when an upstream is chosen.
+    back: AtomicU64,
+    /// Whether its next first verdict is a coming back: it joins a group that is at work already.
+    late: AtomicBool,
     slots: Box<[Padded<UpstreamSlot>]>,
 }
 
@@ -59,7 +71,21 @@ impl UpstreamLive {
     #[must_use]
     pub fn new(id: u64, endpoint: Endpoint, workers: usize) -> Self {
         let slots = (0..workers).map(|_| Padded::default()).collect();
-        Self { id, endpoint, health: AtomicU8::new(Health::Unknown as u8), slots }
+        let health = AtomicU8::new(Health::Unknown as u8);
+        let addresses = match &endpoint.address {
+            Address::Tcp { host, .. } if host.parse::<IpAddr>().is_err() => Some(Addresses::default()),
+            Address::Tcp { .. } | Address::Unix(_) => None,
+        };
+        Self {
+            id,
+            endpoint,
+            addresses,
+            health,
+            born: Instant::now(),
+            back: AtomicU64::new(0),
+            late: AtomicBool::new(false),
+            slots,
+        }
     }
 
     /// The prober's verdict.
@@ -75,6 +101,27 @@ impl UpstreamLive {
     /// Only the prober calls this.
     pub fn set_health(&self, health: Health) {
         self.health.store(health as u8, Ordering::Release);
+    }
+
+    /// It is new to a group that is at work, or somebody else is behind its name: being well for the first time, it
+    /// counts as one that has come back.
+    pub fn joins_late(&self) {
+        self.late.store(true, Ordering::Release);
+    }
+
+    /// It is well at `now`, after this was thought of it. Only the prober calls this.
+    pub fn comes_back(&self, from: Health, now: Instant) {
+        if self.late.swap(false, Ordering::AcqRel) || from == Health::Unhealthy {
+            let millis = now.saturating_duration_since(self.born).as_millis() as u64;
+            self.back.store(millis + 1, Ordering::Release);
+        }
+    }
+
+    /// How long ago at `now` it came back; none where it has been there all the time.
+    #[must_use]
+    pub fn back_for(&self, now: Instant) -> Option<Duration> {
+        let back = self.back.load(Ordering::Acquire).checked_sub(1)?;
+        Some(now.saturating_duration_since(self.born).saturating_sub(Duration::from_millis(back)))
     }
 
     /// The slot of one worker.
@@ -254,24 +301,79 @@ impl GroupLive {
 #[derive(Debug)]
 pub struct ListenerLive {
     slots: Box<[Padded<Slot>]>,
+    /// What keeps workers from accepting is said once a second, whichever worker it is.
+    pub trouble: Seldom,
 }
 
 impl ListenerLive {
     /// A new one with a slot for each worker.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        Self { slots: (0..workers).map(|_| Padded::default()).collect() }
+        Self { slots: (0..workers).map(|_| Padded::default()).collect(), trouble: Seldom::new(Instant::now()) }
     }
 
-    /// The slot of one worker.
+    /// Counts a connection of this worker, unless `most` are open already. Exact over all workers: each adds first and
+    /// sums second (as in [`super::claim`]), so of two that come at once at least one sees the other. It may be that
+    /// both see each other and neither gets the last place; so ask again.
     #[must_use]
-    pub fn slot(&self, worker: usize) -> &Slot {
-        &self.slots[worker].0
+    pub fn try_enter(&self, worker: usize, most: Option<u32>) -> bool {
+        let slot = &self.slots[worker].0;
+        slot.enter();
+        let Some(most) = most else { return true };
+        fence(Ordering::SeqCst);
+        let fits = self.connections() <= u64::from(most);
+        if !fits {
+            slot.leave();
+        }
+        fits
+    }
+
+    /// A connection that this worker has counted has ended.
+    pub fn leave(&self, worker: usize) {
+        self.slots[worker].0.leave();
     }
 
     /// Connections open, over all workers.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.slots.iter().map(|s| s.0.count()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+
+    #[test]
+    fn workers_that_accept_at_once_never_exceed_the_limit_together() {
+        const MOST: u32 = 3;
+        let (live, open) = (ListenerLive::new(4), AtomicU32::new(0));
+        let entered: u32 = std::thread::scope(|scope| {
+            let worker = |index| {
+                let (live, open) = (&live, &open);
+                scope.spawn(move || {
+                    let mut mine = 0;
+                    for round in 0..20_000 {
+                        if live.try_enter(index, Some(MOST)) {
+                            assert!(open.fetch_add(1, Ordering::SeqCst) < MOST);
+                            mine += 1;
+                            if round % 3 == 0 {
+                                std::thread::yield_now();
+                            }
+                            open.fetch_sub(1, Ordering::SeqCst);
+                            live.leave(index);
+                        }
+                    }
+                    mine
+                })
+            };
+            let workers: Vec<_> = (0..4).map(worker).collect();
+            workers.into_iter().map(|w| w.join().unwrap()).sum()
+        });
+        assert!(entered > 0 && live.connections() == 0);
+        assert!((0..MOST).all(|_| live.try_enter(0, Some(MOST))) && !live.try_enter(1, Some(MOST)));
+        assert!(live.try_enter(1, None));
     }
 }

@@ -5,13 +5,15 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+use super::admission::Admission;
 use super::live::{GroupLive, ListenerLive, UpstreamLive};
 use super::sockets::Sockets;
-use crate::config::spec::{self, Balance, HeaderEdits, Retries, SendsTo, Timeouts};
+use crate::config::spec::{self, Balance, HeaderEdits, Limits, Retries, SendsTo, Timeouts};
 use crate::model::cohort::{self, Position, Salt};
 use crate::model::matching::{Conditions, Facts};
 use crate::model::names::{GroupName, ListenerName, ServiceName};
@@ -49,6 +51,14 @@ pub struct Listener {
     pub allow: Vec<IpNet>,
     /// Peers whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Every connection begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// Connections at a time; none: as many as come.
+    pub max_connections: Option<u32>,
+    /// From the first byte of a request's head to its last.
+    pub head_timeout: Duration,
+    /// How long a connection may be without a request.
+    pub idle_timeout: Duration,
     /// Connections open.
     pub live: Arc<ListenerLive>,
 }
@@ -125,6 +135,10 @@ pub struct Service {
     pub timeouts: Timeouts,
     /// When an attempt may be repeated.
     pub retries: Retries,
+    /// How much is taken at the most.
+    pub limits: Limits,
+    /// Lets requests in; none where the service takes as many at a time as come.
+    pub admission: Option<Arc<Admission>>,
 }
 
 /// A compiled group.
@@ -136,6 +150,8 @@ pub struct Group {
     pub name_value: HeaderValue,
     /// Set on every request to it.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The time in which an upstream that has come back gets from a tenth to all of its work; none: all at once.
+    pub slow_start: Option<Duration>,
     /// At least one.
     pub upstreams: Vec<Upstream>,
     /// Its counts.

@@ -21,6 +21,8 @@ pub struct Samples {
     pub groups: Vec<GroupSample>,
     /// Open connections by listener.
     pub connections: Vec<(String, u64)>,
+    /// Services with a limit of requests under way: those that wait for a place, and those that got none.
+    pub admissions: Vec<(String, u64, u64)>,
     /// Rollbacks by service and cause.
     pub rollbacks: Vec<(String, &'static str, u64)>,
     /// How long switches and rollbacks took.
@@ -164,6 +166,13 @@ impl Samples {
     fn process(&self, out: &mut Writer<'_>) -> std::fmt::Result {
         let connections = self.connections.iter().map(|(listener, n)| ([("listener", listener.clone())], *n as f64));
         out.gauges("connections", "Client connections open", connections)?;
+        let all = || {
+            self.admissions.iter().map(|(service, waiting, refused)| ([("service", service.clone())], waiting, refused))
+        };
+        let waiting = all().map(|(labels, waiting, _)| (labels, *waiting as f64));
+        out.gauges("waiting", "Requests that wait for a place among those under way", waiting)?;
+        let refused = all().map(|(labels, _, refused)| (labels, *refused));
+        out.counters("refused", "Requests that got no place among those under way", refused)?;
         let rollbacks = self
             .rollbacks
             .iter()
@@ -273,6 +282,7 @@ mod tests {
             last_reload_ok: true,
             groups: vec![group],
             connections: vec![("web".into(), 7)],
+            admissions: vec![("shop".into(), 4, 9)],
             rollbacks: vec![("shop".into(), "operator", 2)],
             switch_seconds: Durations { buckets: vec![(0.001, 1), (0.01, 2)], sum: 5.0, count: 4 },
         }
@@ -295,6 +305,8 @@ mod tests {
             r#"pointsman_connections{listener="web"} 7.0"#,
             r#"pointsman_split_share{service="shop",group="blue"} 87.5"#,
             r#"pointsman_upstream_healthy{service="shop",group="blue",upstream="http://127.0.0.1:9001"} 1.0"#,
+            r#"pointsman_waiting{service="shop"} 4.0"#,
+            r#"pointsman_refused_total{service="shop"} 9"#,
             r#"pointsman_rollbacks_total{service="shop",cause="operator"} 2"#,
             r#"pointsman_switch_seconds_bucket{le="0.01"} 3"#,
             r#"pointsman_switch_seconds_bucket{le="+Inf"} 4"#,

@@ -31,7 +31,13 @@ impl Port {
         Self { _kept: kept, address }
     }
 
-    /// `127.0.0.1` and the port.
+    /// The same port at another address of this machine.
+    pub fn beside(&self, ip: Ipv4Addr) -> Self {
+        let address = (ip, self.address.port()).into();
+        Self { _kept: bound(address).unwrap(), address }
+    }
+
+    /// Its address (`127.0.0.1` unless said otherwise) and the port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -32,8 +32,13 @@ impl<'a> Dial<'a> {
         Self { authority, name, alpn: &["http/1.1"], identity: None }
     }
 
-    /// The handshake. With TLS 1.3 a server that wants another certificate says so only afterwards.
+    /// Connects and shakes hands. With TLS 1.3 a server that wants another certificate says so only afterwards.
     pub async fn connect(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+        self.over(TcpStream::connect(address).await?).await
+    }
+
+    /// The handshake over a connection.
+    pub async fn over(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.der()).unwrap();
@@ -44,7 +49,6 @@ impl<'a> Dial<'a> {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = self.alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let name = ServerName::try_from(self.name.to_owned()).unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await

@@ -70,8 +70,18 @@ impl Upstream {
         Self::scripted(group, move |_| text.clone())
     }
 
+    /// As [`Upstream::start`], at a port that the test has chosen.
+    pub fn start_at(port: Port, group: &str) -> Self {
+        let text = Answer::text(group);
+        Self::scripted_at(port, group, move |_| text.clone())
+    }
+
     /// Answers as `script` says.
     pub fn scripted(group: &str, script: impl Fn(&Head) -> Answer + Send + Sync + 'static) -> Self {
+        Self::scripted_at(Port::reserve(), group, script)
+    }
+
+    fn scripted_at(port: Port, group: &str, script: impl Fn(&Head) -> Answer + Send + Sync + 'static) -> Self {
         let shared = Shared {
             group: group.to_owned(),
             script: Mutex::new(Arc::new(script)),
@@ -84,7 +94,7 @@ impl Upstream {
             open: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
         };
-        let upstream = Self { port: Port::reserve(), shared: Arc::new(shared), task: Mutex::default() };
+        let upstream = Self { port, shared: Arc::new(shared), task: Mutex::default() };
         upstream.accept();
         upstream
     }

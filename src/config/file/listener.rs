@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{List, Maybe};
+use super::{List, Maybe, Period};
 
 /// A port that clients connect to.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -20,6 +20,15 @@ pub(in crate::config) struct Listener {
     pub(in crate::config) allow: List<String>,
     /// Networks whose `X-Forwarded-*` and `Forwarded` fields are believed.
     pub(in crate::config) trusted_proxies: List<String>,
+    /// Every connection begins with a PROXY protocol header (v1 or v2) that names the client; one without it is
+    /// closed. With `trusted_proxies`, only these may connect.
+    pub(in crate::config) proxy_protocol: Maybe<bool>,
+    /// Connections at a time; further ones wait until one of them ends. Default: no limit.
+    pub(in crate::config) max_connections: Maybe<u32>,
+    /// From the first byte of a request's head to its last; default 30s.
+    pub(in crate::config) head_timeout: Maybe<Period>,
+    /// A connection without a request is closed after this time; default 75s.
+    pub(in crate::config) idle_timeout: Maybe<Period>,
 }
 
 /// HTTPS for a port.

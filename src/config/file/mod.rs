@@ -6,6 +6,7 @@
 mod admin;
 mod health;
 mod listener;
+mod resolver;
 mod route;
 mod service;
 mod telemetry;
@@ -14,13 +15,14 @@ mod units;
 pub(super) use admin::{Admin, AdminTls, Role, State, Token};
 pub(super) use health::{Expect, Health, Kind};
 pub(super) use listener::{Listener, ListenerTls, SendsTo};
+pub(super) use resolver::Resolver;
 pub(super) use route::{HeaderEdits, Headers, Redirect, Respond, Route, RouteMatch};
 pub(super) use service::{
-    Affinity, AffinityBy, Balance, Expected, Expose, Group, Retries, Rule, Service, Timeouts, Upstream, UpstreamMap,
-    When,
+    Affinity, AffinityBy, Balance, Expected, Expose, Group, Limits, Retries, Rule, Service, Timeouts, Upstream,
+    UpstreamMap, When,
 };
 pub(super) use telemetry::{AccessLog, Telemetry};
-pub(super) use units::{Percentage, Period};
+pub(super) use units::{Percentage, Period, Size};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -44,6 +46,8 @@ pub(super) struct File {
     pub(super) state: Maybe<State>,
     /// Data-plane threads, 1 to 256; default: one per core.
     pub(super) workers: Maybe<u16>,
+    /// Who says where the names of upstreams lead; default: the system's name servers.
+    pub(super) resolver: Maybe<Resolver>,
     /// Ports for clients, by name.
     #[schemars(required)]
     pub(super) listeners: Maybe<Named<Listener>>,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Health, List, Maybe, Percentage, Period};
+use super::{Health, List, Maybe, Percentage, Period, Size};
 use crate::config::yaml::{At, Named, Text};
 
 /// What users call.
@@ -20,6 +20,9 @@ pub(in crate::config) struct Service {
     pub(in crate::config) emergency: Maybe<Text>,
     /// How an upstream is chosen within a group; default `least_requests`.
     pub(in crate::config) balance: Maybe<Balance>,
+    /// An upstream that has come back gets a tenth of its work at first and all of it after this time (not with
+    /// `balance: hash`); default: all at once.
+    pub(in crate::config) slow_start: Maybe<Period>,
     /// The first match wins, ahead of the split.
     pub(in crate::config) rules: List<Rule>,
     /// What makes a client come back to the same group; default `{ cookie: pointsman }`.
@@ -32,6 +35,8 @@ pub(in crate::config) struct Service {
     pub(in crate::config) timeouts: Maybe<Timeouts>,
     /// When an attempt may be repeated.
     pub(in crate::config) retries: Maybe<Retries>,
+    /// How much is taken at the most.
+    pub(in crate::config) limits: Maybe<Limits>,
 }
 
 /// A version of a service.
@@ -193,4 +198,17 @@ pub(in crate::config) struct Retries {
     pub(in crate::config) budget: Maybe<Percentage>,
     /// Whether another group may serve what the chosen one could not; default true.
     pub(in crate::config) across_groups: Maybe<bool>,
+}
+
+/// How much is taken at the most.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Limits {
+    /// Size of a request's body; a larger one is refused with 413. Default: no limit.
+    pub(in crate::config) body: Maybe<Size>,
+    /// Requests at a time, in all groups together, WebSockets left out; default: no limit.
+    pub(in crate::config) in_flight: Maybe<u32>,
+    /// Requests that wait for a place when `in_flight` is reached, for `timeouts.response` at the most; the others are
+    /// refused with 503. Default 0.
+    pub(in crate::config) queue: Maybe<u32>,
 }

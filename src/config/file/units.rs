@@ -1,4 +1,4 @@
-//! Durations and percentages as people write them.
+//! Durations, sizes and percentages as people write them.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -65,6 +65,50 @@ impl JsonSchema for Period {
     }
 }
 
+/// A size in bytes: `512B`, `64KiB`, `10MiB`, `2GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Size(pub(in crate::config) u64);
+
+impl Size {
+    /// Reads `text`.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub(in crate::config) fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{} is not a size; write it like 512B, 64KiB, 10MiB or 2GiB", quote(text));
+        let digits = text.find(|c: char| !c.is_ascii_digit()).filter(|n| *n > 0).ok_or_else(wrong)?;
+        let shift = match &text[digits..] {
+            "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            _ => return Err(wrong()),
+        };
+        let bytes = text[..digits].parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift));
+        bytes.map(Self).ok_or_else(|| format!("{} is more than can be counted; write less", quote(text)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&Text::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^[0-9]+([KMG]i)?B$|\$\{.+\}",
+            "description": "A size: 512B, 64KiB, 10MiB, 2GiB",
+        })
+    }
+}
+
 /// A part of the whole in per cent: `20`, `99.9`, `20%`; to four decimals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Percentage(pub(in crate::config) Share);
@@ -127,6 +171,20 @@ mod tests {
         }
         for text in ["8761h", "99999999999999999999h", "18446744073709551615ms"] {
             assert_eq!(Period::parse(text), Err(format!("{text:?} is longer than a year; write less")));
+        }
+    }
+
+    #[test]
+    fn sizes_count_in_powers_of_two_and_say_so() {
+        for (text, bytes) in [("0B", 0), ("512B", 512), ("64KiB", 65_536), ("10MiB", 10 << 20), ("2GiB", 2 << 30)] {
+            assert_eq!(Size::parse(text), Ok(Size(bytes)), "{text}");
+        }
+        for text in ["", "5", "KiB", "64 KiB", "64KB", "64k", "64kib", "1.5MiB", "-1B", "1TiB", "64MiB "] {
+            let right = format!("{text:?} is not a size; write it like 512B, 64KiB, 10MiB or 2GiB");
+            assert_eq!(Size::parse(text), Err(right));
+        }
+        for text in ["18446744073709551616B", "99999999999999GiB"] {
+            assert_eq!(Size::parse(text), Err(format!("{text:?} is more than can be counted; write less")));
         }
     }
 

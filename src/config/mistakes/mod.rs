@@ -52,7 +52,7 @@ fn mistakes_at_the_top_and_in_admin() {
         &[
             (
                 "drain: {}",
-                "1:1: the key `drain` is not known here; known here: admin, state, workers, listeners, services, routes, telemetry",
+                "1:1: the key `drain` is not known here; known here: admin, state, workers, resolver, listeners, services, routes, telemetry",
             ),
             ("servces: {}", "1:1: the key `servces` is not known here; did you mean `services`?"),
             (
@@ -69,6 +69,14 @@ fn mistakes_at_the_top_and_in_admin() {
             (
                 "workers: ${UNSET}",
                 "1:10: the environment variable UNSET is not set; set it, or write `${UNSET:-default}`",
+            ),
+            (
+                "resolver: { servers: [dns] }",
+                "1:23: \"dns\" is not a name server's address; write it like 10.0.0.2 or 127.0.0.1:5353",
+            ),
+            (
+                "resolver: { servers: [] }",
+                "1:22: the list is empty; name a server like 10.0.0.2, or remove the key to ask the system's",
             ),
             (
                 "admin: { listen: localhost:7070 }",
@@ -146,8 +154,18 @@ fn mistakes_in_listeners() {
             (", bind: \"127.0.0.1:1\"", "3:35: the key `bind` is already in line 3; remove one of them"),
             (", sends_to: candidat", "3:45: `sends_to`: \"candidat\" is not known; did you mean `candidate`?"),
             (
-                ", proxy_protocol: true",
-                "3:35: the key `proxy_protocol` is not known here; known here: bind, tls, sends_to, allow, trusted_proxies",
+                ", http3: true",
+                "3:35: the key `http3` is not known here; known here: bind, tls, sends_to, allow, trusted_proxies, proxy_protocol, max_connections, head_timeout, idle_timeout",
+            ),
+            (", max_connections: 0", "3:52: `max_connections` is 0; write 1 or more, or remove it to have no limit"),
+            (
+                ", proxy_protocol: v2",
+                "3:51: `proxy_protocol`: \"v2\" is wrong here; it must be true or false, without quotes",
+            ),
+            (", head_timeout: 0s", "3:49: `head_timeout` is 0; it must be longer, like 1s"),
+            (
+                ", idle_timeout: 75",
+                "3:49: `idle_timeout`: \"75\" is not a duration; write it like 250ms, 5s, 10m or 1h",
             ),
             (
                 ", tls: {}",
@@ -245,7 +263,7 @@ fn what_is_required_is_missed() {
     assert_eq!(
         said(""),
         [
-            "1:1: the configuration: it is empty; it must be a map with the keys admin, state, workers, listeners, services, routes, telemetry"
+            "1:1: the configuration: it is empty; it must be a map with the keys admin, state, workers, resolver, listeners, services, routes, telemetry"
         ]
     );
     assert_eq!(
@@ -268,7 +286,7 @@ fn what_is_required_is_missed() {
         said(groups),
         [
             "2:26: the service has no group; add one like blue: { upstreams: [\"http://127.0.0.1:9001\"] }",
-            "2:33: `b`: it is empty; it must be a map with the keys groups, split, emergency, balance, rules, affinity, expose, health, timeouts, retries",
+            "2:33: `b`: it is empty; it must be a map with the keys groups, split, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries, limits",
         ]
     );
 }

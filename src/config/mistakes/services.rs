@@ -10,7 +10,7 @@ fn mistakes_in_services() {
             ("helth: {}", "9:5: the key `helth` is not known here; did you mean `health`?"),
             (
                 "quotas: {}",
-                "9:5: the key `quotas` is not known here; known here: groups, split, emergency, balance, rules, affinity, expose, health, timeouts, retries",
+                "9:5: the key `quotas` is not known here; known here: groups, split, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries, limits",
             ),
             ("split: { blue: 99.9, green: 0 }", "9:12: the shares sum to 99.9; they must sum to 100"),
             ("split: { blue: 99, gren: 1 }", "9:24: there is no group `gren`; did you mean `green`?"),
@@ -28,6 +28,7 @@ fn mistakes_in_services() {
                 "balance: random",
                 "9:14: `balance`: \"random\" is not known; known here: least_requests, round_robin, hash",
             ),
+            ("slow_start: 0s", "9:17: `slow_start` is 0; it must be longer, like 1s"),
             (
                 "affinity: sticky",
                 "9:15: \"sticky\" is no affinity; write none, { cookie: NAME }, { header: NAME } or { client_ip: true }",
@@ -104,6 +105,16 @@ fn mistakes_in_services() {
             (
                 "retries: { attempts: -1 }",
                 "9:26: `attempts`: \"-1\" is wrong here; it must be a whole number from 0 to 4294967295",
+            ),
+            (
+                "limits: { body: 64MB }",
+                "9:21: `body`: \"64MB\" is not a size; write it like 512B, 64KiB, 10MiB or 2GiB",
+            ),
+            ("limits: { body: 0B }", "9:21: `body` is 0; write a size like 64MiB, or remove it to have no limit"),
+            ("limits: { in_flight: 0 }", "9:26: `in_flight` is 0; write 1 or more, or remove it to have no limit"),
+            (
+                "limits: { queue: 5 }",
+                "9:22: nobody waits as long as everybody is let in; add `in_flight`, or remove `queue`",
             ),
             (
                 "timeouts: 5s",

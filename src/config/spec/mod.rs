@@ -10,13 +10,14 @@ mod service;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 pub use route::{Action, HeaderEdits, Route, RouteMatch};
 pub use service::{
-    Address, Affinity, Balance, Check, Endpoint, Expect, Group, Health, Protocol, Retries, Rule, Service, Timeouts,
-    Upstream,
+    Address, Affinity, Balance, Check, Endpoint, Expect, Group, Health, Limits, Protocol, Retries, Rule, Service,
+    Timeouts, Upstream,
 };
 
 use crate::model::names::ListenerName;
@@ -30,6 +31,8 @@ pub struct Spec {
     pub state: State,
     /// Data-plane threads, at least 1.
     pub workers: usize,
+    /// Who says where names lead.
+    pub resolver: Resolver,
     /// Ports for clients, in the order of the file; at least one.
     pub listeners: Vec<Listener>,
     /// Services in the order of the file; at least one.
@@ -95,6 +98,13 @@ pub struct State {
     pub path: PathBuf,
 }
 
+/// Who says where the names of upstreams lead.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolver {
+    /// Name servers; empty: the system's.
+    pub servers: Vec<SocketAddr>,
+}
+
 /// Certificates of a port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
@@ -128,6 +138,14 @@ pub struct Listener {
     pub allow: Vec<IpNet>,
     /// Peers whose `X-Forwarded-*` and `Forwarded` fields are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Every connection begins with a PROXY protocol header; where `trusted_proxies` is not empty, from one of these.
+    pub proxy_protocol: bool,
+    /// Connections at a time; none: as many as come.
+    pub max_connections: Option<u32>,
+    /// From the first byte of a request's head to its last. Default 30 s.
+    pub head_timeout: Duration,
+    /// How long a connection may be without a request. Default 75 s.
+    pub idle_timeout: Duration,
 }
 
 /// Which group a listener's requests go to.

@@ -22,6 +22,9 @@ pub struct Service {
     pub emergency: Option<GroupName>,
     /// How an upstream is chosen within a group.
     pub balance: Balance,
+    /// The time in which an upstream that has come back gets from a tenth to all of its work; none: all at once. Not
+    /// for [`Balance::Hash`], which keeps clients where they are.
+    pub slow_start: Option<Duration>,
     /// First match wins, ahead of the split.
     pub rules: Vec<Rule>,
     /// What makes a client come back to the same group.
@@ -34,6 +37,8 @@ pub struct Service {
     pub timeouts: Timeouts,
     /// When an attempt may be repeated.
     pub retries: Retries,
+    /// How much is taken at the most.
+    pub limits: Limits,
 }
 
 /// A version of a service.
@@ -85,7 +90,7 @@ pub enum Protocol {
 /// Where an upstream is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// An address, or a name that is resolved when connecting, and a port.
+    /// An address, or a name that the resolver follows, and a port.
     Tcp {
         /// Name or IP address, without brackets.
         host: String,
@@ -210,4 +215,17 @@ pub struct Retries {
     pub budget: crate::model::split::Share,
     /// Whether another group may serve what the chosen one could not. Default true.
     pub across_groups: bool,
+}
+
+/// How much a service takes at the most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's body; none (the default): as many as come. Bodies are streamed, so a long one costs no
+    /// memory, and a gRPC stream may well be open for days.
+    pub body: Option<u64>,
+    /// Requests under way at a time in all groups together, tunnels left out, at least 1; none (the default): as many
+    /// as come.
+    pub in_flight: Option<u32>,
+    /// Requests that may wait for a place; default 0.
+    pub queue: u32,
 }

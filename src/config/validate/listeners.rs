@@ -1,10 +1,13 @@
 //! `listeners`: ports for clients, each at an address of its own.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use super::check::{Check, all};
+use super::check::{Check, all, or};
+use super::health::positive;
+use super::limits::at_least_one;
 use super::{TOP, admin, files, text};
-use crate::config::file::{self, File};
+use crate::config::file::{self, File, Period};
 use crate::config::problem::Place;
 use crate::config::spec::{Admin, Bind, Listener, SendsTo, Tls};
 use crate::config::yaml::{At, Text, quote};
@@ -60,6 +63,11 @@ fn one(check: &Check<'_>, key: &At<Text>, at: &At<file::Listener>) -> Option<Lis
     let network = |at: &At<String>| check.parse(at, text::network);
     let allow = check.list(&listener.allow, "name a network that may connect, or remove the key to let all", network);
     let trusted = check.list(&listener.trusted_proxies, "name a network, or remove the key to trust none", network);
+    let proxy_protocol = or(&listener.proxy_protocol, false);
+    let max_connections = at_least_one(check, "max_connections", &listener.max_connections);
+    let time = |key, field, secs| positive(check, key, field, Period(Duration::from_secs(secs)));
+    let head_timeout = time("head_timeout", &listener.head_timeout, 30);
+    let idle_timeout = time("idle_timeout", &listener.idle_timeout, 75);
     Some(Listener {
         name: name?,
         bind: bind?,
@@ -67,6 +75,10 @@ fn one(check: &Check<'_>, key: &At<Text>, at: &At<file::Listener>) -> Option<Lis
         sends_to: sends_to?,
         allow: allow?,
         trusted_proxies: trusted?,
+        proxy_protocol: proxy_protocol?,
+        max_connections: max_connections?,
+        head_timeout: head_timeout?,
+        idle_timeout: idle_timeout?,
     })
 }
 

@@ -13,7 +13,9 @@ mod check;
 mod files;
 mod headers;
 mod health;
+mod limits;
 mod listeners;
+mod resolver;
 mod routes;
 mod rules;
 mod services;
@@ -48,6 +50,7 @@ pub(super) fn spec(file: &File, check: &Check<'_>) -> Option<Spec> {
     let admin = admin::admin(check, file.admin.as_ref());
     let state = admin::state(check, file.state.as_ref());
     let workers = workers(check, file);
+    let resolver = resolver::resolver(check, &file.resolver);
     let listeners = listeners::listeners(check, file);
     let services = services::services(check, file);
     let routes = routes::routes(check, file, &names);
@@ -57,6 +60,7 @@ pub(super) fn spec(file: &File, check: &Check<'_>) -> Option<Spec> {
         admin: admin?,
         state: state?,
         workers: workers?,
+        resolver: resolver?,
         listeners: listeners?,
         services: services?,
         routes: routes?,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::check::{Check, all, or};
 use super::health::{health, positive};
+use super::limits::limits;
 use super::rules::{group, rules};
 use super::upstreams::upstreams;
 use super::{TOP, affinity, headers, text};
@@ -38,24 +39,28 @@ fn one(check: &Check<'_>, key: &At<Text>, at: &At<file::Service>) -> Option<Serv
         Some(at) => at.value.as_deref().and_then(|name| group(check, at.place, name, known)).map(Some),
     };
     let balance = balance(&service.balance);
+    let slow_start = slow_start(check, &service.slow_start);
     let rules = rules(check, service, known);
     let affinity = affinity::affinity(check, &service.affinity);
     let expose = expose(check, &service.expose);
     let health = health(check, &service.health);
     let timeouts = timeouts(check, &service.timeouts);
     let retries = retries(&service.retries);
+    let limits = limits(check, &service.limits);
     Some(Service {
         name: name?,
         groups: groups?,
         split: split?,
         emergency: emergency?,
         balance: balance?,
+        slow_start: slow_start?,
         rules: rules?,
         affinity: affinity?,
         expose: expose?,
         health: health?,
         timeouts: timeouts?,
         retries: retries?,
+        limits: limits?,
     })
 }
 
@@ -105,6 +110,11 @@ fn balance(field: &Maybe<file::Balance>) -> Option<Balance> {
         file::Balance::RoundRobin => Balance::RoundRobin,
         file::Balance::Hash => Balance::Hash,
     })
+}
+
+fn slow_start(check: &Check<'_>, field: &Maybe<Period>) -> Option<Option<Duration>> {
+    let Some(at) = field else { return Some(None) };
+    positive(check, "slow_start", field, at.value?).map(Some)
 }
 
 fn expose(check: &Check<'_>, field: &Maybe<file::Expose>) -> Option<Option<http::HeaderName>> {

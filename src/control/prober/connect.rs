@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::Target;
-use crate::config::spec::{Address, Endpoint, Protocol};
+use super::{Failed, Target};
+use crate::config::spec::{Address, Protocol};
+use crate::routing::addresses::{self, DialError};
+use crate::routing::live::UpstreamLive;
 
 /// A byte stream to an upstream.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -20,21 +22,24 @@ pub(super) enum Version {
     Http2,
 }
 
-/// Connects to `endpoint`, without TLS.
-pub(super) async fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Stream>, String> {
-    let (shown, connecting) = match &endpoint.address {
+/// Connects to the upstream, without TLS.
+pub(super) async fn connect(live: &UpstreamLive, deadline: Instant) -> Result<Box<dyn Stream>, Failed> {
+    let (shown, connected) = match &live.endpoint.address {
         Address::Tcp { host, port } => {
-            let connecting = within(deadline, TcpStream::connect((host.as_str(), *port)));
-            (format!("{host}:{port}"), connecting.await.map(|r| r.map(|s| Box::new(s) as Box<dyn Stream>)))
+            let dialed = addresses::dial(live, host, *port, deadline).await;
+            (format!("{host}:{port}"), dialed.map(|s| Box::new(s) as Box<dyn Stream>))
         }
         Address::Unix(path) => {
-            let connecting = within(deadline, UnixStream::connect(path)).await;
-            (path.display().to_string(), connecting.map(|r| r.map(|s| Box::new(s) as Box<dyn Stream>)))
+            let connected = within(deadline, UnixStream::connect(path)).await.ok_or(DialError::TimedOut);
+            let connected = connected.and_then(|c| c.map_err(DialError::Io));
+            (path.display().to_string(), connected.map(|s| Box::new(s) as Box<dyn Stream>))
         }
     };
-    connecting
-        .ok_or_else(|| format!("no connection to {shown} in time"))?
-        .map_err(|e| format!("cannot connect to {shown}: {e}"))
+    connected.map_err(|error| match error {
+        _ if error.is_our_own() => Failed::Unasked,
+        DialError::TimedOut => Failed::Because(format!("no connection to {shown} in time")),
+        error => Failed::Because(format!("cannot connect to {shown}: {error}")),
+    })
 }
 
 /// Connects to the target as requests do: with TLS where it speaks it, offering `alpn`.
@@ -42,9 +47,9 @@ pub(super) async fn open(
     target: &Target,
     alpn: &[&[u8]],
     deadline: Instant,
-) -> Result<(Box<dyn Stream>, Version), String> {
+) -> Result<(Box<dyn Stream>, Version), Failed> {
     let endpoint = &target.live.endpoint;
-    let stream = connect(endpoint, deadline).await?;
+    let stream = connect(&target.live, deadline).await?;
     let Some(tls) = &target.tls else {
         let version = if endpoint.protocol == Protocol::H2c { Version::Http2 } else { Version::Http1 };
         return Ok((stream, version));

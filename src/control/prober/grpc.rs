@@ -10,18 +10,18 @@ use tokio::time::Instant;
 
 use super::connect::{self, Version};
 use super::exchange::{Answer, Wanted, exchange, request};
-use super::{Finding, Target, expect};
+use super::{Failed, Finding, Target, expect};
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
 
 /// `HealthCheckResponse.ServingStatus.SERVING`.
 const SERVING: u64 = 1;
 
-pub(super) async fn probe(target: &Target, service: &str, deadline: Instant) -> Result<Finding, String> {
+pub(super) async fn probe(target: &Target, service: &str, deadline: Instant) -> Result<Finding, Failed> {
     let (stream, version) = connect::open(target, &[b"h2"], deadline).await?;
     let asked = format!("{} at {}", &PATH[1..], target.live.endpoint.url);
     if target.tls.is_some() && version != Version::Http2 {
-        return Err(format!("{asked}: the upstream does not speak HTTP/2"));
+        return Err(format!("{asked}: the upstream does not speak HTTP/2").into());
     }
     let mut request = request(target, Version::Http2, Method::POST, PATH, None)?;
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::exchange::{exchange, request};
-use super::{Finding, Target, connect, expect};
+use super::{Failed, Finding, Target, connect, expect};
 use crate::config::spec::Expect;
 use crate::control::tls::HTTP;
 
@@ -14,7 +14,7 @@ pub(super) async fn probe(
     host: Option<&str>,
     expected: &Expect,
     deadline: Instant,
-) -> Result<Finding, String> {
+) -> Result<Finding, Failed> {
     let (stream, version) = connect::open(target, &HTTP, deadline).await?;
     let request = request(target, version, Method::GET, path, host)?;
     let wanted = |status: StatusCode| expect::wanted(expected, status.as_u16());

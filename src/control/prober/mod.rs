@@ -29,6 +29,7 @@ use super::view::CheckView;
 use crate::config::spec::{self, Check, Spec};
 use crate::model::health::{Health, ProbeResult, Streak, Thresholds};
 use crate::model::names::{GroupName, ServiceName};
+use crate::routing::addresses::{Addresses, Moves};
 use crate::routing::live::UpstreamLive;
 use crate::routing::table::{Table, UpstreamTls};
 
@@ -99,9 +100,18 @@ struct Finding {
     problem: Option<String>,
 }
 
-impl From<String> for Finding {
+/// Why a probe got no answer.
+#[derive(Clone, Debug, PartialEq)]
+enum Failed {
+    /// The upstream's fault, as far as we can tell.
+    Because(String),
+    /// Our own: the upstream was not even asked, so this is no result.
+    Unasked,
+}
+
+impl From<String> for Failed {
     fn from(problem: String) -> Self {
-        Self { status: None, problem: Some(problem) }
+        Self::Because(problem)
     }
 }
 
@@ -173,15 +183,61 @@ impl Probes {
     }
 }
 
-/// Probes one upstream for ever, the first time at once.
+/// Probes one upstream for ever, the first time at once; and at once, as if it were new, when somebody else is behind
+/// its name.
 async fn watch_over(target: Target, report: Report, delay: Duration) {
-    let thresholds =
-        Thresholds { healthy_after: target.health.healthy_after, unhealthy_after: target.health.unhealthy_after };
-    let mut streak = Streak::new(target.live.health());
-    tokio::time::sleep(delay).await;
+    let mut watched = Watched { streak: Streak::new(target.live.health()), target, report };
+    let mut moves = watched.target.live.addresses.as_ref().map(Addresses::moves);
+    let mut next = Instant::now() + delay;
     loop {
-        let begun = Instant::now();
-        let finding = probe(&target, begun + target.health.timeout).await;
+        let round = async {
+            sleep_until(next).await;
+            let begun = Instant::now();
+            (begun, probe(&watched.target, begun + watched.target.health.timeout).await)
+        };
+        tokio::select! {
+            biased;
+            () = moved(&mut moves) => {
+                watched.forget();
+                next = Instant::now();
+            }
+            (begun, finding) = round => {
+                next = begun + jittered(watched.target.health.interval);
+                // None: we had no descriptor to ask with, which says nothing about the upstream.
+                if let Some(finding) = finding {
+                    watched.record(finding, begun);
+                }
+            }
+        }
+    }
+}
+
+async fn moved(moves: &mut Option<Moves>) {
+    match moves {
+        Some(moves) => moves.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An upstream that is probed, and its verdict so far.
+struct Watched {
+    target: Target,
+    report: Report,
+    streak: Streak,
+}
+
+impl Watched {
+    /// What was found out was about somebody else.
+    fn forget(&mut self) {
+        self.streak = Streak::new(Health::Unknown);
+        self.target.live.set_health(Health::Unknown);
+        self.target.live.joins_late();
+    }
+
+    fn record(&mut self, finding: Finding, begun: Instant) {
+        let Self { target, report, streak } = self;
+        let thresholds =
+            Thresholds { healthy_after: target.health.healthy_after, unhealthy_after: target.health.unhealthy_after };
         let check = CheckView {
             at: Timestamp::now(),
             ok: finding.problem.is_none(),
@@ -193,11 +249,13 @@ async fn watch_over(target: Target, report: Report, delay: Duration) {
         let from = streak.health();
         let turned = streak.record(result, thresholds);
         if let Some(to) = turned {
+            if to == Health::Healthy {
+                target.live.comes_back(from, Instant::now().into_std());
+            }
             target.live.set_health(to);
-            report.tell(&target, from, to, &check);
+            report.tell(target, from, to, &check);
         }
         report.board.record(target.live.id, check, turned.is_some());
-        sleep_until(begun + jittered(target.health.interval)).await;
     }
 }
 
@@ -221,15 +279,19 @@ fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(1.0 + JITTER * (2.0 * fastrand::f64() - 1.0))
 }
 
-/// One probe; it ends at `deadline` at the latest.
-async fn probe(target: &Target, deadline: Instant) -> Finding {
+/// One probe; it ends at `deadline` at the latest. None: the upstream could not be asked.
+async fn probe(target: &Target, deadline: Instant) -> Option<Finding> {
     let result = match &target.health.check {
-        Check::Tcp => connect::connect(&target.live.endpoint, deadline).await.map(|_| Finding::default()),
+        Check::Tcp => connect::connect(&target.live, deadline).await.map(|_| Finding::default()),
         Check::Http { path, host, expect } => http::probe(target, path, host.as_deref(), expect, deadline).await,
         Check::Grpc { service } => grpc::probe(target, service, deadline).await,
         Check::WebSocket { path, host } => websocket::probe(target, path, host.as_deref(), deadline).await,
     };
-    result.unwrap_or_else(Finding::from)
+    match result {
+        Ok(finding) => Some(finding),
+        Err(Failed::Because(problem)) => Some(Finding { status: None, problem: Some(problem) }),
+        Err(Failed::Unasked) => None,
+    }
 }
 
 #[cfg(test)]

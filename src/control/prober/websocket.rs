@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::connect::{self, Version, within};
 use super::exchange::{beside, chain, request};
-use super::{Finding, Target, expect};
+use super::{Failed, Finding, Target, expect};
 
 /// What RFC 6455 appends to the key.
 const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -27,7 +27,7 @@ pub(super) async fn probe(
     path: &str,
     host: Option<&str>,
     deadline: Instant,
-) -> Result<Finding, String> {
+) -> Result<Finding, Failed> {
     let (stream, _) = connect::open(target, &[b"http/1.1"], deadline).await?;
     let asked = format!("the WebSocket handshake at {}{path}", target.live.endpoint.url.trim_end_matches('/'));
     let key = STANDARD.encode(fastrand::u128(..).to_be_bytes());

@@ -24,8 +24,6 @@ use crate::proxy::source::Source;
 use crate::proxy::tunnel;
 use crate::proxy::wire::Wire;
 
-/// A request's head must be there so long after its first byte.
-const HEAD: Duration = Duration::from_secs(30);
 /// A client that has closed its side and takes nothing for so long is gone.
 const HALF_CLOSED: Duration = Duration::from_secs(5);
 /// A client that takes nothing of its answer for so long is given up.
@@ -97,7 +95,7 @@ async fn next_head(client: &Client, inbound: &Inbound) -> Next {
         if !inbound.has_begun() {
             return if client.progress.may_rest() { Poll::Ready(Next::Idle) } else { Poll::Pending };
         }
-        let due = *due.get_or_insert_with(|| Instant::now() + HEAD);
+        let due = *due.get_or_insert_with(|| Instant::now() + client.listener.head_timeout);
         alarm.poll(cx, due).map(|()| Next::Refuse(ProxyError::SlowHead))
     })
     .await
