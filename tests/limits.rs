@@ -1,5 +1,6 @@
 //! Limits: what is too much waits or is refused, and nothing stops for good.
 
+mod bytes;
 mod connections;
 mod descriptors;
 mod requests;

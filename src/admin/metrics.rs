@@ -53,6 +53,7 @@ fn sample(service: String, share: f64, group: GroupView) -> GroupSample {
         in_flight: group.in_flight,
         tunnels: group.tunnels,
         retries: group.totals.retries,
+        tunnel_ends: group.totals.tunnel_ends,
         codes: group.totals.codes,
         durations: Durations::from_micros(&group.totals.durations, group.totals.micros),
         upstreams: upstreams.collect(),

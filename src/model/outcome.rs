@@ -52,3 +52,29 @@ impl Outcome {
         matches!(self, Outcome::ServerError | Outcome::ConnectFailed | Outcome::TimedOut | Outcome::Broken)
     }
 }
+
+/// How a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunnelEnd {
+    /// One of the sides said so (a Close frame of WebSocket).
+    Closed,
+    /// Without a word: a connection ended or failed.
+    Cut,
+    /// Nothing had passed for too long.
+    Idle,
+}
+
+impl TunnelEnd {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Cut, Self::Idle];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Cut => "cut",
+            Self::Idle => "idle",
+        }
+    }
+}

@@ -27,6 +27,8 @@ use super::respond::Response;
 use super::wire::Wire;
 use super::{headers, respond};
 use crate::model::fields::{Fields, Known};
+use crate::model::outcome::TunnelEnd;
+use crate::model::websocket::Frames;
 
 /// When one side has closed, the other may be silent for so long before it is closed, too.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -65,19 +67,27 @@ impl Tunnel {
         let (mut left, mut right) = (Side::new(client), Side::new(upstream));
         let (mut pulse, mut alarm) = (Pulse { last: Instant::now(), idle }, Alarm::default());
         let worker = Rc::clone(&exchange.worker);
-        poll_fn(|cx| {
+        let end = poll_fn(|cx| {
             let mut scratch = worker.scratch();
             let up = left.copy_to(&mut right, &mut scratch, &mut pulse, cx);
             let down = right.copy_to(&mut left, &mut scratch, &mut pulse, cx);
             match (up, down) {
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) | (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => {
-                    Poll::Ready(())
+                    Poll::Ready(TunnelEnd::Cut)
                 }
-                _ if served.progress.order() == Order::Close => Poll::Ready(()),
-                (up, down) => alarm.poll(cx, pulse.due(up.is_ready() || down.is_ready())),
+                _ if served.progress.order() == Order::Close => Poll::Ready(TunnelEnd::Cut),
+                (up, down) => {
+                    let half_closed = up.is_ready() || down.is_ready();
+                    let end = if half_closed { TunnelEnd::Cut } else { TunnelEnd::Idle };
+                    alarm.poll(cx, pulse.due(half_closed)).map(|()| end)
+                }
             }
         })
         .await;
+        // Whoever has said so has closed it, however the connections ended afterwards.
+        let said = left.frames.close_code().or(right.frames.close_code()).is_some();
+        let end = if said { TunnelEnd::Closed } else { end };
+        exchange.claim.slot().tunnel_ends[end as usize].add(1);
         if let Some(record) = &mut exchange.record {
             record.bytes = right.passed;
         }
@@ -106,6 +116,8 @@ struct Side {
     held: BytesMut,
     /// Bytes read from it and taken by the other side.
     passed: u64,
+    /// What it says, followed in step.
+    frames: Frames,
     state: State,
 }
 
@@ -120,7 +132,9 @@ enum State {
 impl Side {
     fn new(io: Io) -> Self {
         let (wire, held) = io.into_parts();
-        Self { wire, held, passed: 0, state: State::Open }
+        let mut frames = Frames::default();
+        frames.follow(&held);
+        Self { wire, held, passed: 0, frames, state: State::Open }
     }
 
     /// Moves what can be moved. Ready when this side has closed and the other one knows.
@@ -154,6 +168,7 @@ impl Side {
                 (self.state, pulse.last) = (State::Closing, Instant::now());
                 continue;
             }
+            self.frames.follow(read);
             match Pin::new(&mut other.wire).poll_write(cx, read)? {
                 Poll::Ready(taken) => {
                     self.pass(taken, pulse)?;

@@ -14,7 +14,7 @@ use super::seldom::Seldom;
 use crate::config::spec::{Address, Endpoint};
 pub use crate::model::health::Health;
 use crate::model::histogram;
-use crate::model::outcome::Outcome;
+use crate::model::outcome::{Outcome, TunnelEnd};
 
 /// Keeps a value on memory lines of its own (128 bytes: adjacent-line prefetch counts as sharing).
 #[derive(Debug, Default)]
@@ -195,6 +195,8 @@ pub struct GroupSlot {
     pub tunnels: Slot,
     /// Retries that were sent because an attempt at this group failed.
     pub retries: Count,
+    /// Tunnels that have ended, by [`TunnelEnd`].
+    pub tunnel_ends: [Count; TunnelEnd::ALL.len()],
     /// What retries are paid with.
     pub retry_tokens: RetryTokens,
     codes: Box<[Count]>,
@@ -211,6 +213,7 @@ impl Default for GroupSlot {
             turns: Count::default(),
             tunnels: Slot::default(),
             retries: Count::default(),
+            tunnel_ends: Default::default(),
             retry_tokens: RetryTokens::default(),
             codes: counts(CODES),
             durations: counts(histogram::BUCKETS),
@@ -249,6 +252,8 @@ pub struct GroupTotals {
     pub failures: u64,
     /// Retries caused.
     pub retries: u64,
+    /// Tunnels that have ended, by [`TunnelEnd`].
+    pub tunnel_ends: [u64; TunnelEnd::ALL.len()],
 }
 
 /// The living side of a group.
@@ -293,6 +298,7 @@ impl GroupLive {
             micros: sum(&|s| s.micros.get()),
             failures: sum(&|s| s.failures.get()),
             retries: sum(&|s| s.retries.get()),
+            tunnel_ends: TunnelEnd::ALL.map(|end| sum(&|s| s.tunnel_ends[end as usize].get())),
         }
     }
 }

@@ -9,6 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::model::histogram;
+use crate::model::outcome::TunnelEnd;
 
 /// Everything that a scrape shows.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,8 @@ pub struct GroupSample {
     pub tunnels: u64,
     /// Retries that its failures caused.
     pub retries: u64,
+    /// Tunnels that have ended, by how.
+    pub tunnel_ends: [u64; TunnelEnd::ALL.len()],
     /// Answered requests by status code.
     pub codes: Vec<(u16, u64)>,
     /// How long they took.
@@ -147,6 +150,14 @@ impl Samples {
         let all = || self.groups.iter();
         out.gauges("in_flight", "Requests under way", all().map(|g| (g.labels(), g.in_flight as f64)))?;
         out.gauges("tunnels", "Tunnels open", all().map(|g| (g.labels(), g.tunnels as f64)))?;
+        let ended = all().flat_map(|g| {
+            TunnelEnd::ALL.map(|end| {
+                let labels =
+                    [("service", g.service.clone()), ("group", g.group.clone()), ("end", end.as_str().to_owned())];
+                (labels, g.tunnel_ends[end as usize])
+            })
+        });
+        out.counters("tunnels_ended", "Tunnels that have ended: closed by a side, cut, or idle for too long", ended)?;
         out.gauges("split_share", "Share of the service's traffic, in per cent", all().map(|g| (g.labels(), g.share)))
     }
 
@@ -273,6 +284,7 @@ mod tests {
             in_flight: 3,
             tunnels: 2,
             retries: 1,
+            tunnel_ends: [4, 1, 0],
             codes: vec![(200, 4), (502, 1)],
             durations: Durations::from_micros(&counts, 200_003_030),
             upstreams: vec![upstream],
@@ -300,6 +312,7 @@ mod tests {
             r#"pointsman_request_duration_seconds_bucket{le="+Inf",service="shop",group="blue"} 5"#,
             r#"pointsman_upstream_attempts_total{service="shop",group="blue",upstream="http://127.0.0.1:9001",outcome="ok"} 5"#,
             r#"pointsman_retries_total{service="shop",group="blue"} 1"#,
+            r#"pointsman_tunnels_ended_total{service="shop",group="blue",end="closed"} 4"#,
             r#"pointsman_in_flight{service="shop",group="blue"} 3.0"#,
             r#"pointsman_tunnels{service="shop",group="blue"} 2.0"#,
             r#"pointsman_connections{listener="web"} 7.0"#,

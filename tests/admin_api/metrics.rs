@@ -29,6 +29,7 @@ const NAMES: &[(&str, &[&str])] = &[
     ("pointsman_retries_total", &["service", "group"]),
     ("pointsman_in_flight", &["service", "group"]),
     ("pointsman_tunnels", &["service", "group"]),
+    ("pointsman_tunnels_ended_total", &["service", "group", "end"]),
     ("pointsman_connections", &["listener"]),
     ("pointsman_split_share", &["service", "group"]),
     ("pointsman_upstream_healthy", &["service", "group", "upstream"]),

@@ -82,6 +82,17 @@ async fn tunnels_are_counted_apart_from_requests() {
     );
     drop(open);
     tunnels_are(&proxy, "blue", 0).await;
+    let mut polite = tunnel(&proxy).await;
+    // A Close frame without a code, masked as a client's has to be.
+    polite.send(&[0x88, 0x80, 1, 2, 3, 4]).await.unwrap();
+    assert_eq!(polite.receive_exactly(6).await.unwrap().len(), 6);
+    drop(polite);
+    tunnels_are(&proxy, "blue", 0).await;
+    let metrics = proxy.get("/metrics").await.text();
+    for (end, count) in [("cut", 3), ("closed", 1), ("idle", 0)] {
+        let line = format!("pointsman_tunnels_ended_total{{service=\"shop\",group=\"blue\",end=\"{end}\"}} {count}");
+        assert!(metrics.lines().any(|l| l == line), "{line}\n{metrics}");
+    }
 }
 
 #[tokio::test]
