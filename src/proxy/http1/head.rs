@@ -1,23 +1,25 @@
 //! Heads of messages: found in the input, taken apart, and refused where they are not what they should be.
 //!
-//! Stricter than the parser of the `httparse` crate alone: a line ends with CR LF and nothing else (RFC 9112, section
-//! 2.2 allows a bare LF, but then two readers may see two messages), and framing must be unambiguous.
+//! A line ends with CR LF and nothing else (RFC 9112, section 2.2 allows a bare LF, but then two readers may see two
+//! messages), and framing must be unambiguous.
 
-use std::mem::MaybeUninit;
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use memchr::memmem::Finder;
 
 use super::framing::{Framing, Length};
+use super::lines::{BARE, Lines};
 use crate::model::fields::{Fields, Known};
 
 /// Largest head, in bytes.
 pub(in crate::proxy) const LARGEST: usize = 64 << 10;
 /// Most header fields.
 const MOST_FIELDS: usize = 128;
+/// Room for so many of them is made at once.
+const USUAL_FIELDS: usize = 11;
 
 /// Why a head is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,8 +66,6 @@ pub(in crate::proxy) struct ResponseHead {
     pub(in crate::proxy) keeps: bool,
 }
 
-const BARE: Refusal = Refusal::Malformed("a line that does not end with CR LF");
-
 /// Looks for the end of a head, and remembers how far it has looked.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::proxy) struct Search {
@@ -88,7 +88,7 @@ impl Search {
             }
             let empty = at == self.line;
             (self.line, self.looked) = (at + 2, at + 2);
-            if empty {
+            if empty && at + 2 <= LARGEST {
                 return Ok(Some(at + 2));
             }
         }
@@ -130,18 +130,13 @@ pub(in crate::proxy) fn request(input: &mut BytesMut, search: &mut Search) -> Re
 }
 
 fn parse_request(block: Bytes) -> Result<RequestHead, Refusal> {
-    let mut lines = [const { MaybeUninit::uninit() }; MOST_FIELDS];
-    let mut parsed = httparse::Request::new(&mut []);
-    let taken = parsed.parse_with_uninit_headers(&block, &mut lines).map_err(refusal)?;
-    let method = parsed.method.unwrap_or_default();
-    if taken != httparse::Status::Complete(block.len()) || !block.starts_with(method.as_bytes()) {
-        return Err(BARE);
-    }
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::Malformed("its method"))?;
-    let (path, authority) = target(&block, parsed.path.unwrap_or_default(), &method)?;
-    let version = version(parsed.version);
+    let mut lines = Lines::of(&block);
+    let (method, path, minor) = lines.request()?;
+    let method = Method::from_bytes(method).map_err(|_| Refusal::Malformed("its method"))?;
+    let (path, authority) = target(&block, path, &method)?;
+    let version = version(minor);
     let mut facts = Facts::default();
-    let fields = facts.gather(&block, parsed.headers)?;
+    let fields = facts.gather(&block, lines)?;
     Ok(RequestHead {
         length: facts.framing.request(version)?,
         keeps: facts.keeps(version),
@@ -151,10 +146,10 @@ fn parse_request(block: Bytes) -> Result<RequestHead, Refusal> {
 }
 
 /// The request's target: origin form, absolute form, or `*` for OPTIONS (RFC 9112, section 3.2).
-fn target(block: &Bytes, path: &str, method: &Method) -> Result<(PathAndQuery, Option<Authority>), Refusal> {
+fn target(block: &Bytes, path: &[u8], method: &Method) -> Result<(PathAndQuery, Option<Authority>), Refusal> {
     let malformed = Refusal::Malformed("its target");
-    let text = block.slice_ref(path.as_bytes());
-    match path.as_bytes() {
+    let text = block.slice_ref(path);
+    match path {
         [b'/', ..] => PathAndQuery::from_maybe_shared(text).map(|path| (path, None)).map_err(|_| malformed),
         b"*" if *method == Method::OPTIONS => Ok((PathAndQuery::from_static("*"), None)),
         _ => {
@@ -184,35 +179,19 @@ pub(in crate::proxy) fn response(
 }
 
 fn parse_response(block: Bytes, method: &Method) -> Result<ResponseHead, Refusal> {
-    let mut lines = [const { MaybeUninit::uninit() }; MOST_FIELDS];
-    let mut parsed = httparse::Response::new(&mut []);
-    let taken = httparse::ParserConfig::default()
-        .parse_response_with_uninit_headers(&mut parsed, &block, &mut lines)
-        .map_err(refusal)?;
-    if taken != httparse::Status::Complete(block.len()) {
-        return Err(BARE);
-    }
-    let status = parsed.code.unwrap_or_default();
-    let status = StatusCode::from_u16(status).map_err(|_| Refusal::Malformed("its status"))?;
-    let version = version(parsed.version);
+    let mut lines = Lines::of(&block);
+    let (minor, code) = lines.status()?;
+    let status = StatusCode::from_bytes(code).map_err(|_| Refusal::Malformed("its status"))?;
+    let version = version(minor);
     let mut facts = Facts::default();
-    let fields = facts.gather(&block, parsed.headers)?;
+    let fields = facts.gather(&block, lines)?;
     let length = facts.framing.response(version, status, method)?;
     Ok(ResponseHead { status, fields, length, keeps: facts.keeps(version) })
 }
 
 /// Header fields alone, as in trailers; `block` ends with an empty line.
 pub(in crate::proxy) fn trailers(block: &Bytes) -> Result<HeaderMap, Refusal> {
-    let mut lines = [httparse::EMPTY_HEADER; MOST_FIELDS];
-    let parsed = httparse::parse_headers(block, &mut lines).map_err(refusal)?;
-    let httparse::Status::Complete((_, lines)) = parsed else { return Err(Refusal::Malformed("its trailers")) };
-    let mut trailers = HeaderMap::new();
-    for line in lines {
-        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Refusal::Malformed("a field's name"))?;
-        let value = HeaderValue::from_bytes(line.value).map_err(|_| Refusal::Malformed("a field's value"))?;
-        trailers.append(name, value);
-    }
-    Ok(trailers)
+    Ok(Facts::default().gather(block, Lines::of(block))?.to_map())
 }
 
 /// What is learned from the lines of a header on the way.
@@ -226,18 +205,19 @@ struct Facts {
 
 impl Facts {
     /// Notes the lines of `block`, without copying them.
-    fn gather(&mut self, block: &Bytes, lines: &[httparse::Header<'_>]) -> Result<Fields, Refusal> {
-        let mut fields = Fields::within(block.clone(), lines.len());
-        for line in lines {
-            let at = (line.name.as_ptr() as usize).wrapping_sub(block.as_ptr() as usize);
-            if !block.get(..at).is_some_and(|before| before.ends_with(b"\r\n")) {
-                return Err(BARE);
+    fn gather(&mut self, block: &Bytes, mut lines: Lines<'_>) -> Result<Fields, Refusal> {
+        let mut fields = Fields::within(block.clone(), USUAL_FIELDS);
+        let mut count = 0;
+        while let Some((name, value)) = lines.field()? {
+            count += 1;
+            if count > MOST_FIELDS {
+                return Err(Refusal::LargeHeader);
             }
-            match fields.note(line.name.as_bytes(), line.value) {
-                Some(Known::ContentLength) => self.framing.length_line(line.value)?,
-                Some(Known::TransferEncoding) => self.framing.coding_line(line.value),
-                Some(Known::Connection) => self.connection_line(line.value),
-                Some(Known::Expect) => self.expects |= line.value.eq_ignore_ascii_case(b"100-continue"),
+            match fields.note(name, value) {
+                Some(Known::ContentLength) => self.framing.length_line(value)?,
+                Some(Known::TransferEncoding) => self.framing.coding_line(value),
+                Some(Known::Connection) => self.connection_line(value),
+                Some(Known::Expect) => self.expects |= value.eq_ignore_ascii_case(b"100-continue"),
                 _ => {}
             }
         }
@@ -257,20 +237,8 @@ impl Facts {
     }
 }
 
-fn version(minor: Option<u8>) -> Version {
-    if minor == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 }
-}
-
-fn refusal(error: httparse::Error) -> Refusal {
-    match error {
-        httparse::Error::TooManyHeaders => Refusal::LargeHeader,
-        httparse::Error::Version => Refusal::Version,
-        httparse::Error::HeaderName => Refusal::Malformed("a field's name"),
-        httparse::Error::HeaderValue => Refusal::Malformed("a field's value"),
-        httparse::Error::NewLine => Refusal::Malformed("a line that does not end with CR LF"),
-        httparse::Error::Status => Refusal::Malformed("its status"),
-        httparse::Error::Token => Refusal::Malformed("its first line"),
-    }
+fn version(minor: u8) -> Version {
+    if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 }
 }
 
 #[cfg(test)]
@@ -295,7 +263,7 @@ mod tests {
             };
             assert_eq!(&input[..], b"abc", "cut at {cut}");
             assert_eq!((found.call.method, found.call.path.path()), (Method::POST, "/a"));
-            let name = HeaderName::from_static("x-a");
+            let name = http::HeaderName::from_static("x-a");
             assert_eq!((found.length, found.call.fields.all_named(&name).next()), (Length::Exact(3), Some(&b"1"[..])));
             assert!(found.keeps && !found.expects);
         }
@@ -325,6 +293,11 @@ mod tests {
             "GET x HTTP/1.1\r\n\r\n",
             "GET * HTTP/1.1\r\n\r\n",
             "GET /\r\n\r\n",
+            " GET / HTTP/1.1\r\n\r\n",
+            "GET / http/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nA\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: \x7f\r\n\r\n",
+            "G(T / HTTP/1.1\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
         ] {
