@@ -1,5 +1,7 @@
 //! Bytes from outside: whatever they are, they concern the one who sent them, and everybody else is served on.
 
+mod answers;
+mod corpus;
 mod framing;
 mod heads;
 mod http2;
