@@ -1,9 +1,11 @@
 //! Whatever a client and an upstream speak, the message arrives as it was sent.
 
 mod bodies;
+mod bodiless;
 mod clients;
 mod edges;
 mod fields;
+mod interim;
 mod requests;
 mod streaming;
 mod upstreams;
