@@ -2,9 +2,11 @@
 
 mod answers;
 mod corpus;
+mod floods;
 mod framing;
 mod heads;
 mod http2;
+mod memory;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

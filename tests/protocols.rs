@@ -3,11 +3,15 @@
 mod bodies;
 mod bodiless;
 mod clients;
+mod early;
 mod edges;
 mod fields;
 mod interim;
+mod leaving;
 mod requests;
 mod streaming;
+mod targets;
+mod trailers;
 mod upstreams;
 
 use crate::support::{Proxy, Upstream};
