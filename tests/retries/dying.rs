@@ -275,7 +275,7 @@ async fn a_cut_answer_to_a_client_of_http_1_0_is_reset_and_does_not_look_whole()
             assert!(rest.as_ref().is_ok_and(|rest| rest.ends_with(b"\r\n\r\nhello, world")), "{rest:?}");
         } else {
             // Nothing but a reset tells such a client that there was more to come.
-            assert!(rest.is_err(), "cut at {at}, it looks whole: {:?}", rest.map(|r| String::from_utf8(r)));
+            assert!(rest.is_err(), "cut at {at}, it looks whole: {:?}", rest.map(String::from_utf8));
         }
     }
 }
