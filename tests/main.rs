@@ -14,6 +14,7 @@ mod config_files;
 mod demo;
 mod dependencies;
 mod fixtures;
+mod fuzzed;
 mod grpc;
 mod health;
 mod hostile;
