@@ -1,8 +1,12 @@
 //! Bytes from outside: whatever they are, they concern the one who sent them, and everybody else is served on.
 
+mod answers;
+mod corpus;
+mod floods;
 mod framing;
 mod heads;
 mod http2;
+mod memory;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

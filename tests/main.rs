@@ -15,6 +15,7 @@ mod config_files;
 mod demo;
 mod dependencies;
 mod fixtures;
+mod fuzzed;
 mod grpc;
 mod health;
 mod hostile;

@@ -1,11 +1,17 @@
 //! Whatever a client and an upstream speak, the message arrives as it was sent.
 
 mod bodies;
+mod bodiless;
 mod clients;
+mod early;
 mod edges;
 mod fields;
+mod interim;
+mod leaving;
 mod requests;
 mod streaming;
+mod targets;
+mod trailers;
 mod upstreams;
 
 use crate::support::{Proxy, Upstream};

@@ -2,6 +2,7 @@
 
 mod budget;
 mod cuts;
+mod dying;
 mod elsewhere;
 mod idle;
 mod reused;

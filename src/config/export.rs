@@ -49,7 +49,12 @@ fn service_edits(text: &str, service: &Node, split: &Split) -> Vec<Edit> {
 
 /// Changes the shares one by one where that is enough, else the whole value.
 fn split_edits(text: &str, written: &Node, split: &Split) -> Vec<Edit> {
-    let whole = || vec![(extent(text, written), flow(split))];
+    let whole = || {
+        let range = extent(text, written);
+        // Where nothing was written, nothing sets it apart from its key.
+        let gap = if range.is_empty() { " " } else { "" };
+        vec![(range, format!("{gap}{}", flow(split)))]
+    };
     let Value::Map(entries) = &written.value else { return whole() };
     let named = |group: &str| entries.iter().any(|(key, _)| key.text() == Some(group));
     let belongs = |key: &Node| key.text().is_some_and(|k| split.iter().any(|(group, _)| group.as_str() == k));

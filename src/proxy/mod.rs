@@ -16,6 +16,9 @@ mod connection;
 mod error;
 mod exchange;
 mod forward;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod http1;
 mod outgoing;

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http2};
@@ -123,7 +123,10 @@ async fn on(
         }
         Connection::Http2(sender) => {
             let (head, body) = over_http2(sender, freshness, upstream, timeouts, outgoing).await?.into_parts();
-            let body = if body.is_end_stream() { Source::Empty } else { Source::Http2(body) };
+            // What ends with its head needs nobody who reads on.
+            let bodiless = outgoing.method == Method::HEAD
+                || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+            let body = if bodiless || body.is_end_stream() { Source::Empty } else { Source::Http2(body) };
             Ok(Answer { status: head.status, fields: Fields::from(&head.headers), body, lease })
         }
     }

@@ -19,6 +19,9 @@ pub(super) fn check(call: &Call) -> Result<(), ProxyError> {
     if hosts.next().is_some() {
         return Err(ProxyError::Malformed("more than one Host"));
     }
+    if call.authority.is_some() && !is_host(host_with_port(call).as_bytes()) {
+        return Err(ProxyError::Malformed("its target's host is not a host"));
+    }
     if host.is_some_and(|h| !is_host(h)) {
         return Err(ProxyError::Malformed("Host is not a host"));
     }

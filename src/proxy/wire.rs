@@ -30,6 +30,14 @@ impl Wire {
         }
     }
 
+    /// Has the connection reset when it is dropped, so that the other side does not take its end for that of a message.
+    pub(super) fn break_off(&self) {
+        if let Socket::Tcp(stream) = self.socket() {
+            // Where that fails, nothing tells the other side.
+            let _ = stream.set_zero_linger();
+        }
+    }
+
     /// Whether there may be something to read; if not, the task is woken when there is. As [`Self::readable`].
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.socket() {

@@ -140,7 +140,6 @@ pub fn start(reader: &Reader, count: usize, access_log: Option<&access_log::Sink
         thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             match tokio::runtime::Builder::new_current_thread()
                 .enable_all()
-                .event_interval(std::env::var("EVI").ok().and_then(|v| v.parse().ok()).unwrap_or(61))
                 .build_local(tokio::runtime::LocalOptions::default())
             {
                 Ok(runtime) => runtime.block_on(run(index, reader, stopped, access_log)),

@@ -9,20 +9,20 @@ use crate::support::h2::H2;
 use crate::support::proxy::WEB;
 use crate::support::{Client, Upstream, eventually};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const SETTINGS: u8 = 4;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const WINDOW_UPDATE: u8 = 8;
+pub(super) const CONTINUATION: u8 = 9;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// `:method: GET, :scheme: http, :path: /, :authority: a` without Huffman coding.
-const GET: &[u8] = b"\x82\x86\x84\x41\x01a";
+pub(super) const GET: &[u8] = b"\x82\x86\x84\x41\x01a";
 
 #[tokio::test]
 async fn frames_that_break_the_rules_close_their_connection_and_no_other() {

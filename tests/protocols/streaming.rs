@@ -142,7 +142,8 @@ async fn an_upload_that_stops_is_the_fault_of_whoever_keeps_the_other_waiting() 
     client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf").await.unwrap();
     let (mut wire, _) = upstream.request().await;
     wire.exactly(4).await.unwrap();
-    client.response_to("POST").await.unwrap().expect(408);
+    let late = client.response_to("POST").await.unwrap().expect(408);
+    assert_eq!(late.header("proxy-status"), Some("pointsman; error=http_request_error"));
 }
 
 #[tokio::test]

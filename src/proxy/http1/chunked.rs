@@ -99,6 +99,10 @@ impl Chunked {
         let Some(end) = memchr::memchr(b'\n', input) else {
             return if input.len() > LONGEST_LINE { Err(Malformed) } else { Ok(None) };
         };
+        // Also where all of it came at once: what is refused must not depend on how it arrives.
+        if end > LONGEST_LINE {
+            return Err(Malformed);
+        }
         let line = input[..end].strip_suffix(b"\r").ok_or(Malformed)?;
         let digits = line.iter().position(|b| !b.is_ascii_hexdigit()).unwrap_or(line.len());
         let extensions = &line[digits..];
@@ -197,6 +201,8 @@ mod tests {
         }
         let endless = format!("5;{}", "x".repeat(LONGEST_LINE));
         assert_eq!(decode(&[endless.as_bytes()]), Err(Malformed));
+        let whole = format!("{endless}\r\nhello\r\n0\r\n\r\n");
+        assert_eq!(decode(&[whole.as_bytes()]), Err(Malformed), "it is no shorter for having an end");
     }
 
     proptest! {

@@ -81,6 +81,10 @@ impl Search {
         while let Some(found) = memchr::memchr2(b'\r', b'\n', &input[self.looked..]) {
             let at = self.looked + found;
             self.looked = at;
+            // Also where all of it came at once: what is refused must not depend on how it arrives.
+            if at + 2 > LARGEST {
+                return Err(self.too_large());
+            }
             match (input[at], input.get(at + 1)) {
                 (b'\r', Some(b'\n')) => {}
                 (b'\r', None) => return Ok(None),
@@ -88,16 +92,16 @@ impl Search {
             }
             let empty = at == self.line;
             (self.line, self.looked) = (at + 2, at + 2);
-            if empty && at + 2 <= LARGEST {
+            if empty {
                 return Ok(Some(at + 2));
             }
         }
         self.looked = input.len();
-        match (input.len() > LARGEST, self.line) {
-            (false, _) => Ok(None),
-            (true, 0) => Err(Refusal::LongTarget),
-            (true, _) => Err(Refusal::LargeHeader),
-        }
+        if input.len() > LARGEST { Err(self.too_large()) } else { Ok(None) }
+    }
+
+    fn too_large(self) -> Refusal {
+        if self.line == 0 { Refusal::LongTarget } else { Refusal::LargeHeader }
     }
 }
 
@@ -157,7 +161,13 @@ fn target(block: &Bytes, path: &[u8], method: &Method) -> Result<(PathAndQuery, 
             if uri.authority.is_none() || (uri.scheme.is_none() && *method != Method::CONNECT) {
                 return Err(malformed);
             }
-            Ok((uri.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")), uri.authority))
+            let path = match uri.path_and_query {
+                // An absolute target may have a query and no path (RFC 9112, section 3.2.1).
+                Some(query) if query.as_str().starts_with('?') => format!("/{query}").parse().map_err(|_| malformed)?,
+                Some(path) => path,
+                None => PathAndQuery::from_static("/"),
+            };
+            Ok((path, uri.authority))
         }
     }
 }

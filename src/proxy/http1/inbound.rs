@@ -33,6 +33,8 @@ struct State {
     asked: Asked,
     /// The client has closed its side: nothing more will come.
     said_all: bool,
+    /// Its connection has failed, or it has broken off its body.
+    gone: bool,
     /// HTTP/1.1: it understands answers ahead of the answer.
     takes_interim: bool,
 }
@@ -80,6 +82,7 @@ impl Inbound {
             body: Decoder::Ended,
             asked: Asked::NeedNot,
             said_all: false,
+            gone: false,
             takes_interim: false,
         })))
     }
@@ -134,8 +137,11 @@ impl Inbound {
             let _ = state.io.poll_flush(cx);
         }
         let polled = state.body.poll(&mut state.io, cx);
-        if let Poll::Ready(Some(Err(Broken::Cut))) = &polled {
-            state.said_all = true;
+        match &polled {
+            Poll::Ready(Some(Err(Broken::Cut))) => state.said_all = true,
+            // An error is told once: nobody would see it who reads again.
+            Poll::Ready(Some(Err(Broken::Io(_) | Broken::Malformed(_)))) => state.gone = true,
+            _ => {}
         }
         polled.map(|piece| piece.map(|p| p.map_err(BodyError::Http1)))
     }
@@ -164,7 +170,7 @@ impl Inbound {
     /// Looks whether the client is still there. Of what it says meanwhile, no more than one read is taken.
     pub(in crate::proxy) fn poll_presence(&self, cx: &mut Context<'_>) -> Presence {
         let state = &mut *self.0.borrow_mut();
-        if state.io.has_output() && matches!(state.io.poll_flush(cx), Poll::Ready(Err(_))) {
+        if state.gone || (state.io.has_output() && matches!(state.io.poll_flush(cx), Poll::Ready(Err(_)))) {
             return Presence::Gone;
         }
         let listens = state.body.is_ended() && state.io.input.is_empty() && !state.said_all;
@@ -271,6 +277,11 @@ impl Inbound {
         }
     }
 
+    /// Has the connection reset when it is dropped.
+    pub(in crate::proxy) fn break_off(&self) {
+        self.0.borrow().io.break_off();
+    }
+
     /// Says that nothing more will come.
     pub(in crate::proxy) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.borrow_mut().io.poll_shutdown(cx).map(|_| ())
@@ -286,7 +297,8 @@ pub(in crate::proxy) fn manner(
     connection: Connection,
 ) -> Manner {
     let bodiless = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let told = status == StatusCode::NOT_MODIFIED || request.head;
+    // RFC 9110, section 8.6: 204 has no length at all.
+    let told = status == StatusCode::NOT_MODIFIED || (request.head && !bodiless);
     let keeps_length = told && header.has(Known::ContentLength);
     let length = match length {
         _ if bodiless || keeps_length => Length::None,

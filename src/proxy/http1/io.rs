@@ -157,6 +157,11 @@ impl Io {
         Pin::new(&mut self.wire).poll_shutdown(cx)
     }
 
+    /// Has the connection reset when it is dropped.
+    pub(in crate::proxy) fn break_off(&self) {
+        self.wire.break_off();
+    }
+
     /// Gives the memory of empty buffers back.
     pub(in crate::proxy) fn shrink(&mut self) {
         if self.input.is_empty() {

@@ -97,7 +97,7 @@ fn minor(version: &[u8]) -> Result<u8, Refusal> {
     match version {
         b"HTTP/1.1" => Ok(1),
         b"HTTP/1.0" => Ok(0),
-        _ if version.starts_with(b"HTTP/") => Err(Refusal::Version),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(Refusal::Version),
         _ => Err(FIRST),
     }
 }

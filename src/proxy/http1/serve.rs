@@ -206,7 +206,13 @@ async fn answer(
         Poll::Pending
     });
     match delivered.await {
-        Delivered::Broken => After::Close,
+        Delivered::Broken => {
+            // Nothing but a reset tells such a client that there was more to come.
+            if manner.length == Length::UntilClose {
+                inbound.break_off();
+            }
+            After::Close
+        }
         Delivered::Whole if unwanted || !drained(inbound).await => After::Linger,
         Delivered::Whole if manner.connection == Some("close") => {
             // Over TLS the end must be said, or it looks cut.
