@@ -51,9 +51,12 @@ fn service_edits(text: &str, service: &Node, split: &Split) -> Vec<Edit> {
 fn split_edits(text: &str, written: &Node, split: &Split) -> Vec<Edit> {
     let whole = || {
         let range = extent(text, written);
-        // Where nothing was written, nothing sets it apart from its key.
-        let gap = if range.is_empty() { " " } else { "" };
-        vec![(range, format!("{gap}{}", flow(split)))]
+        if !range.is_empty() {
+            return vec![(range, flow(split))];
+        }
+        // Where nothing was written, the place is that of its key's colon.
+        let after = range.start + text[range.start..].find(':').map_or(0, |colon| colon + 1);
+        vec![(after..after, format!(" {}", flow(split)))]
     };
     let Value::Map(entries) = &written.value else { return whole() };
     let named = |group: &str| entries.iter().any(|(key, _)| key.text() == Some(group));

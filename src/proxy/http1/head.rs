@@ -163,7 +163,9 @@ fn target(block: &Bytes, path: &[u8], method: &Method) -> Result<(PathAndQuery, 
             }
             let path = match uri.path_and_query {
                 // An absolute target may have a query and no path (RFC 9112, section 3.2.1).
-                Some(query) if query.as_str().starts_with('?') => format!("/{query}").parse().map_err(|_| malformed)?,
+                Some(query) if query.as_str().starts_with('?') => {
+                    format!("/{}", query.as_str()).parse().map_err(|_| malformed)?
+                }
                 Some(path) => path,
                 None => PathAndQuery::from_static("/"),
             };
