@@ -21,6 +21,10 @@
 //! | Claim | a request's count at its group, from choice to last byte |
 //! | Admission | lets so many requests of a service in at a time; who waits has no group yet |
 //! | Resolver, Addresses | follows the names of upstreams; where a name led at its last good answer |
+//! | Fields | a message's header fields, where they were received |
+//! | Wire | a socket, or TLS over it |
+//! | Inbound, Outbound | a client's connection; one to an upstream (HTTP/1.1) |
+//! | Upload | a client's body on its way |
 //! | Attempt, Outcome | one try at one upstream; how it ended |
 //! | Tunnel | a connection after its upgrade (WebSocket) |
 //! | Spec, Table, Snapshot | checked configuration; compiled for the data plane; the table as one request sees it |

@@ -3,6 +3,8 @@
 
 #[path = "fuzz/checks/config.rs"]
 mod config;
+#[path = "fuzz/checks/frames.rs"]
+mod frames;
 #[path = "fuzz/checks/routes.rs"]
 mod routes;
 
@@ -32,4 +34,9 @@ fn any_text_is_a_configuration_or_all_that_is_wrong_with_it_has_a_place() {
 #[test]
 fn the_route_that_is_found_is_the_one_that_the_rules_name() {
     replay(&["tests/fuzz/corpus/routes"], routes::check);
+}
+
+#[test]
+fn frames_are_followed_as_a_simple_reading_of_the_bytes_would() {
+    replay(&["tests/fuzz/corpus/frames"], frames::check);
 }

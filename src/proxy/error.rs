@@ -75,6 +75,8 @@ pub(super) enum BodyError {
     Stalled,
     #[error("the body is larger than it may be")]
     TooLarge,
+    #[error("nobody wants the rest of the body")]
+    Stopped,
 }
 
 /// What the client is told.

@@ -1,4 +1,4 @@
-//! What holds for any bytes that are read as HTTP/1.1; built only for tests and for fuzzing (`tests/fuzz`).
+//! What holds for any bytes that are read as HTTP/1.1 or as a PROXY protocol header; built only for tests and for fuzzing (`tests/fuzz`).
 
 use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -8,6 +8,7 @@ use super::http1::chunked::{Chunked, Piece};
 use super::http1::framing::Length;
 use super::http1::head::{self, RequestHead, Search};
 use super::http1::render::{self, Manner};
+use super::proxy_protocol::{self, Parsed};
 use super::target;
 
 /// Reads the bytes as a request. The first one says where they are cut.
@@ -55,6 +56,20 @@ pub fn answer(bytes: &[u8]) {
     let again = head::response(&mut output, &mut Search::default(), &method).expect("what is written can be read");
     let again = again.expect("what is written is whole");
     assert_eq!((again.status, again.length, output.len()), (status, head.length, 0));
+}
+
+/// Reads the bytes as a PROXY protocol header: the same one is found however much of it has come, and never more than it
+/// is asked for.
+pub fn proxy_header(bytes: &[u8]) {
+    let Parsed::Header { source, length } = proxy_protocol::parse(bytes) else { return };
+    assert!(length <= bytes.len(), "{length} bytes of {}", bytes.len());
+    assert_eq!(proxy_protocol::parse(&bytes[..length]), Parsed::Header { source, length }, "what follows changes it");
+    for cut in 0..length {
+        match proxy_protocol::parse(&bytes[..cut]) {
+            Parsed::Incomplete { missing } => assert!((1..=length - cut).contains(&missing), "{missing} after {cut}"),
+            other => panic!("{other:?} after {cut} bytes of {length}"),
+        }
+    }
 }
 
 /// What came of some bytes.
@@ -209,6 +224,11 @@ mod tests {
     #[test]
     fn what_was_found_in_requests_stays_mended() {
         replay("http1_request", super::request);
+    }
+
+    #[test]
+    fn what_was_found_in_proxy_headers_stays_mended() {
+        replay("proxy_header", super::proxy_header);
     }
 
     #[test]

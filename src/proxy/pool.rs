@@ -12,7 +12,7 @@ use hyper::client::conn::http2;
 use tokio::sync::Semaphore;
 
 use super::http1::outbound::Outbound;
-use super::upload::OutgoingBody;
+use super::upload::{OutgoingBody, StopsUpload};
 use super::worker::Worker;
 use crate::model::fields::{Fields, Known};
 
@@ -33,6 +33,8 @@ pub(super) struct Lease {
     pub(super) upstream: u64,
     /// How long the upstream said that it keeps an idle connection (`Keep-Alive: timeout`), where it did.
     pub(super) keeps: Option<Duration>,
+    /// The request's body is of no use any more when the answer has ended.
+    pub(super) upload: Option<StopsUpload>,
 }
 
 impl Lease {

@@ -25,7 +25,7 @@ const SHORTEST: usize = 15;
 
 /// What the first bytes of a connection are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parsed {
+pub(super) enum Parsed {
     /// So far a header, of which at least so many bytes are still to come.
     Incomplete { missing: usize },
     /// A whole one. No source: the proxy speaks for itself, or does not know.
@@ -35,7 +35,7 @@ enum Parsed {
 }
 
 /// Looks at the first bytes of a connection.
-fn parse(bytes: &[u8]) -> Parsed {
+pub(super) fn parse(bytes: &[u8]) -> Parsed {
     let begins = |signature: &[u8]| {
         let n = bytes.len().min(signature.len());
         bytes[..n] == signature[..n]

@@ -21,6 +21,7 @@ use super::outgoing::Outgoing;
 use super::respond::Response;
 use super::source::Source;
 use super::tunnel::Tunnel;
+use super::upload::StopsUpload;
 use super::{headers, pool, respond, target, tunnel};
 use crate::config::spec::Affinity;
 use crate::model::fields::{Fields, Known};
@@ -115,7 +116,10 @@ impl Visit<'_> {
         let sent = async {
             let limit = snapshot.services[exchange.claim.service].limits.body;
             let mut outgoing = Outgoing::new(self.client, asks, route, limit)?;
-            Ok((forward(&mut exchange, &mut outgoing, place).await?, outgoing.is_upgrade()))
+            let upload = outgoing.upload.clone().map(StopsUpload);
+            let mut answer = forward(&mut exchange, &mut outgoing, place).await?;
+            answer.lease.upload = upload;
+            Ok((answer, outgoing.is_upgrade()))
         };
         let (answer, upgrade) = match sent.await {
             Ok(sent) => sent,

@@ -114,7 +114,7 @@ async fn on(
     timeouts: &Timeouts,
     outgoing: &mut Outgoing,
 ) -> Result<Answer, Failed> {
-    let lease = Lease { upstream: pool, keeps: None };
+    let lease = Lease { upstream: pool, keeps: None, upload: None };
     match connection {
         Connection::Http1(outbound) => {
             let (head, outbound) = over_http1(outbound, freshness, upstream, timeouts, outgoing).await?;

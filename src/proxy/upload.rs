@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -31,6 +31,8 @@ pub(super) struct Upload {
     /// Whether it is the client that keeps the upstream waiting, and not the other way round.
     awaited: Cell<bool>,
     gate: RefCell<Option<Gate>>,
+    /// A task of its own that waits for more, where HTTP/2 has one.
+    reader: RefCell<Option<Waker>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ enum State {
     Ended,
     Failed,
     TooLarge,
+    /// Nobody wants the rest.
+    Stopped,
 }
 
 /// Keeps a body back until the upstream asks for it, or has let us wait for long enough.
@@ -61,7 +65,19 @@ impl Upload {
             last: Cell::new(Instant::now()),
             awaited: Cell::new(false),
             gate: RefCell::new(None),
+            reader: RefCell::new(None),
         })
+    }
+
+    /// Reads no more of it, whoever still holds it: what comes next on the client's connection is not its own.
+    fn stop(&self) {
+        *self.source.borrow_mut() = Source::Empty;
+        if matches!(self.state.get(), State::Held | State::Begun) {
+            self.state.set(State::Stopped);
+        }
+        if let Some(reader) = self.reader.borrow_mut().take() {
+            reader.wake();
+        }
     }
 
     /// Its length, as the client says.
@@ -121,6 +137,9 @@ impl Upload {
 
     /// Its next piece.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if matches!(self.state.get(), State::Failed | State::TooLarge | State::Stopped) {
+            return Poll::Ready(Some(Err(BodyError::Stopped)));
+        }
         ready!(self.poll_gate(cx));
         if self.state.get() == State::Held {
             self.state.set(State::Begun);
@@ -148,6 +167,17 @@ impl Upload {
     }
 }
 
+/// Stops an upload when its request is over. Over HTTP/2 the body is sent by a task of its own, which outlives an answer
+/// that came early; it would go on to read what the client sends next.
+#[derive(Debug)]
+pub(super) struct StopsUpload(pub(super) Rc<Upload>);
+
+impl Drop for StopsUpload {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 /// What is sent to an upstream over HTTP/2.
 #[derive(Debug)]
 pub(super) enum OutgoingBody {
@@ -164,7 +194,13 @@ impl Body for OutgoingBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Upload(upload) => upload.poll(cx),
+            Self::Upload(upload) => {
+                let polled = upload.poll(cx);
+                if polled.is_pending() {
+                    *upload.reader.borrow_mut() = Some(cx.waker().clone());
+                }
+                polled
+            }
         }
     }
 

@@ -173,3 +173,57 @@ async fn requests_behind_one_another_are_answered_in_their_order_whoever_is_slow
     client.response_to("GET").await.unwrap().expect(400);
     assert!(client.is_closed().await);
 }
+
+/// An upstream of HTTP/2 that answers `/early` with its head alone, and anything else with the body that came.
+async fn answers_early() -> (String, tokio::task::JoinSet<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("h2c://{}", listener.local_addr().unwrap());
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        loop {
+            let stream = listener.accept().await.unwrap().0;
+            let Ok(mut connection) = ::h2::server::handshake(stream).await else { continue };
+            tokio::spawn(async move {
+                let mut unread = Vec::new();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    if request.uri().path() == "/early" {
+                        respond.send_response(http::Response::new(()), true).unwrap();
+                        // Neither read nor refused.
+                        unread.push(request.into_body());
+                        continue;
+                    }
+                    tokio::spawn(async move {
+                        let mut body = request.into_body();
+                        let mut all = Vec::new();
+                        while let Some(Ok(data)) = body.data().await {
+                            all.extend_from_slice(&data);
+                        }
+                        let mut echo = respond.send_response(http::Response::new(()), false).unwrap();
+                        echo.send_data(all.into(), true)
+                    });
+                }
+            });
+        }
+    });
+    (url, tasks)
+}
+
+#[tokio::test]
+async fn an_early_answer_over_http_2_leaves_the_next_request_its_own_body() {
+    let (url, _upstream) = answers_early().await;
+    let proxy = in_front_of_url(&url).await;
+    let mut client = proxy.client().await;
+    for round in 0..20 {
+        client.send(b"POST /early HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\nabc").await.unwrap();
+        client.response_to("POST").await.unwrap().expect(200);
+        let next = format!("POST /next HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", 1000 + round);
+        client.send(format!("def{next}").as_bytes()).await.unwrap();
+        let body = noise(1000 + round);
+        for piece in body.chunks(100) {
+            client.send(piece).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(client.response_to("POST").await.unwrap().expect(200).body, body, "round {round}");
+    }
+    proxy.is_idle("shop", "blue").await;
+}
