@@ -239,11 +239,6 @@ class Wrk:
         self.failed = self.bad_status + self.socket_errors
 
 
-def wrk(url, seconds, connections=64, core=None):
-    command = [*pinned(core), tool("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", url]
-    return Wrk(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
 @contextlib.contextmanager
 def wrk_running(url, connections=64):
     """wrk until the end of the block; its result is in the list then."""
