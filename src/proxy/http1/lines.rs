@@ -51,7 +51,8 @@ impl<'a> Lines<'a> {
         let rest = rest.strip_prefix(b" ").ok_or(FIRST)?;
         let target = memchr::memchr(b' ', rest).ok_or(FIRST)?;
         let (target, version) = (&rest[..target], &rest[target + 1..]);
-        if method.is_empty() || target.is_empty() {
+        // Also where a fragment is left out later: what stands there is not looked at again.
+        if method.is_empty() || target.is_empty() || !is_text(target) {
             return Err(FIRST);
         }
         Ok((method, target, minor(version)?))
