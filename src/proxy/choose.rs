@@ -95,14 +95,29 @@ pub(super) enum Chosen {
     Forward { claim: Claim, route: usize, place: Place, admitted: Option<Admitted> },
     /// The route (by its index) has an answer of its own.
     Answer { snapshot: Snapshot, route: usize },
+}
+
+/// Why nothing was chosen.
+#[derive(Debug)]
+pub(super) enum NoChoice {
+    Error(ProxyError),
     /// The service has no place free: a request that gets one in time chooses anew.
-    Full { admission: Arc<Admission>, patience: Duration },
+    Full {
+        admission: Arc<Admission>,
+        patience: Duration,
+    },
+}
+
+impl From<ProxyError> for NoChoice {
+    fn from(error: ProxyError) -> Self {
+        Self::Error(error)
+    }
 }
 
 /// Chooses and claims; `admitted` is the place that the request has waited for.
-pub(super) fn choose(worker: &Worker, asked: &Asked<'_>, mut admitted: Option<Admitted>) -> Result<Chosen, ProxyError> {
+pub(super) fn choose(worker: &Worker, asked: &Asked<'_>, mut admitted: Option<Admitted>) -> Result<Chosen, NoChoice> {
     if !allowed(&asked.listener.allow, asked.client) {
-        return Err(ProxyError::NotAllowed);
+        return Err(ProxyError::NotAllowed.into());
     }
     loop {
         let snapshot = worker.snapshots.load();
@@ -114,7 +129,7 @@ pub(super) fn choose(worker: &Worker, asked: &Asked<'_>, mut admitted: Option<Ad
         if let Some(admission) = admission.as_ref().filter(|a| !admitted.as_ref().is_some_and(|have| have.is_of(a))) {
             admitted = admission.try_enter();
             if admitted.is_none() {
-                return Ok(Chosen::Full { admission: Arc::clone(admission), patience: timeouts.response });
+                return Err(NoChoice::Full { admission: Arc::clone(admission), patience: timeouts.response });
             }
         }
         let facts = Facts { fields: asked.fields, query: asked.query, client: asked.client };

@@ -21,6 +21,7 @@ mod forward;
 pub mod fuzzing;
 mod headers;
 mod http1;
+mod octets;
 mod outgoing;
 mod pool;
 mod preface;

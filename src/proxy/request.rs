@@ -10,7 +10,7 @@ use http::StatusCode;
 
 use super::affinity::{self, Place};
 use super::body::{Grpc, ResponseBody, grpc_outcome};
-use super::choose::{Asked, Chosen, choose};
+use super::choose::{Asked, Chosen, NoChoice, choose};
 use super::connection::Client;
 use super::error::ProxyError;
 use super::exchange::Exchange;
@@ -86,18 +86,18 @@ impl Visit<'_> {
         let asked = Asked { target, fields: &call.fields, query, client: address, listener: &client.listener };
         let mut admitted = None;
         let chosen = loop {
-            match choose(&client.worker, &asked, admitted.take())? {
+            match choose(&client.worker, &asked, admitted.take()) {
+                Ok(chosen) => break chosen,
+                Err(NoChoice::Error(error)) => return Err(error),
                 // Boxed: waiting is rare, and its state would make every request's future larger.
-                Chosen::Full { admission, patience } => match Box::pin(admission.wait(patience)).await {
-                    Ok(place) => admitted = Some(place),
-                    Err(Full) => return Err(ProxyError::Overloaded),
-                },
-                chosen => break chosen,
+                Err(NoChoice::Full { admission, patience }) => {
+                    let waited = Box::pin(admission.wait(patience)).await;
+                    admitted = Some(waited.map_err(|Full| ProxyError::Overloaded)?);
+                }
             }
         };
         match chosen {
             Chosen::Answer { snapshot, route } => Ok(Reply::Answer(self.answer(&snapshot.routes.all()[route], call))),
-            Chosen::Full { .. } => Err(ProxyError::Overloaded),
             Chosen::Forward { claim, route, place, admitted } => {
                 self.exchange = Some(Exchange::new(client, claim, admitted, self.started, self.record.take()));
                 self.forward(asks, route, place).await

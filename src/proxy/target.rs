@@ -7,6 +7,7 @@ use http::{Method, Version};
 
 use super::error::ProxyError;
 use super::http1::head::Call;
+use super::octets;
 use crate::model::fields::Known;
 
 /// Refuses what cannot be served at all.
@@ -52,21 +53,7 @@ fn is_host(value: &[u8]) -> bool {
 }
 
 /// What a registered name may consist of.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut at = 0;
-    while at < 256 {
-        plain[at] = (at as u8).is_ascii_alphanumeric();
-        at += 1;
-    }
-    let others = b"-._~!$&'()*+,;=%";
-    let mut at = 0;
-    while at < others.len() {
-        plain[others[at] as usize] = true;
-        at += 1;
-    }
-    plain
-};
+const PLAIN: [bool; 256] = octets::alphanumeric_and(b"-._~!$&'()*+,;=%");
 
 /// The host without its port; empty where there is none.
 pub(super) fn host(call: &Call) -> &str {

@@ -157,7 +157,10 @@ impl Upload {
                     return Poll::Ready(Some(Err(BodyError::TooLarge)));
                 }
             }
-            Poll::Ready(Some(Err(_))) => self.state.set(State::Failed),
+            Poll::Ready(Some(Err(_))) => {
+                self.state.set(State::Failed);
+                return polled;
+            }
             Poll::Ready(None) | Poll::Pending => {}
         }
         if matches!(polled, Poll::Ready(None)) || source.is_ended() {

@@ -4,6 +4,7 @@
 //! line is looked at once, what a line may consist of and how it has to end is checked on the way.
 
 use super::head::Refusal;
+use crate::proxy::octets;
 
 const NAME: Refusal = Refusal::Malformed("a field's name");
 const VALUE: Refusal = Refusal::Malformed("a field's value");
@@ -12,21 +13,7 @@ const FIRST: Refusal = Refusal::Malformed("its first line");
 pub(super) const BARE: Refusal = Refusal::Malformed("a line that does not end with CR LF");
 
 /// What a token may consist of (RFC 9110, section 5.6.2).
-const TOKEN: [bool; 256] = {
-    let mut token = [false; 256];
-    let mut at = 0;
-    while at < 256 {
-        token[at] = (at as u8).is_ascii_alphanumeric();
-        at += 1;
-    }
-    let others = b"!#$%&'*+-.^_`|~";
-    let mut at = 0;
-    while at < others.len() {
-        token[others[at] as usize] = true;
-        at += 1;
-    }
-    token
-};
+const TOKEN: [bool; 256] = octets::alphanumeric_and(b"!#$%&'*+-.^_`|~");
 
 /// A field's name and value.
 pub(super) type Field<'a> = (&'a [u8], &'a [u8]);

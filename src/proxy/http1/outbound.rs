@@ -2,7 +2,6 @@
 //!
 //! Driven by the task of the request that has it. While the answer comes, what is left of the upload goes out.
 
-use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -69,7 +68,7 @@ pub(in crate::proxy) struct Sent<'a> {
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Lost {
-    /// The connection was closed or failed; how far it came is said by [`Outbound::reached`].
+    /// The connection was closed or failed; how far it came is said by [`Outbound::progress`].
     Closed,
     /// What came is not HTTP/1.1.
     Malformed,
@@ -286,10 +285,4 @@ impl Outbound {
 
 fn is_interim(head: &ResponseHead) -> bool {
     head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
-}
-
-impl From<io::Error> for Lost {
-    fn from(_: io::Error) -> Self {
-        Self::Closed
-    }
 }

@@ -5,7 +5,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::{Method, Version};
@@ -140,38 +140,54 @@ async fn one(client: &Rc<Client>, inbound: &Rc<Inbound>, head: RequestHead) -> A
 
 /// The result of `serving`, unless the client leaves before.
 async fn attended<T>(inbound: &Inbound, mut serving: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-    let mut absence = Absence::default();
+    let mut patience = Patience::default();
     poll_fn(|cx| {
         if let Poll::Ready(done) = serving.as_mut().poll(cx) {
             return Poll::Ready(Some(done));
         }
-        absence.poll(inbound, 0, cx).map(|()| None)
+        poll_absent(inbound, &mut patience, cx).map(|()| None)
     })
     .await
 }
 
-/// Looks out for a client that has left: at once where that can be told, else some time after it has closed its side.
+/// Ready when the client has left: at once where that can be told, else some time after it has closed its side.
+fn poll_absent(inbound: &Inbound, patience: &mut Patience, cx: &mut Context<'_>) -> Poll<()> {
+    match inbound.poll_presence(cx) {
+        Presence::Waits => Poll::Pending,
+        Presence::Gone => Poll::Ready(()),
+        Presence::HalfClosed => patience.poll(inbound, HALF_CLOSED, cx),
+    }
+}
+
+/// Ready when the client has taken nothing of what it is sent for too long.
+fn poll_unread(inbound: &Inbound, patience: &mut Patience, cx: &mut Context<'_>) -> Poll<()> {
+    if inbound.has_output() { patience.poll(inbound, UNREAD, cx) } else { patience.forget() }
+}
+
+/// Waits for a client that takes something of what it is sent, again and again.
 #[derive(Debug, Default)]
-struct Absence {
+struct Patience {
     due: Option<Instant>,
     /// How much the client had taken at the last look.
     taken: u64,
     alarm: Alarm,
 }
 
-impl Absence {
-    fn poll(&mut self, inbound: &Inbound, taken: u64, cx: &mut std::task::Context<'_>) -> Poll<()> {
-        match inbound.poll_presence(cx) {
-            Presence::Waits => Poll::Pending,
-            Presence::Gone => Poll::Ready(()),
-            Presence::HalfClosed => {
-                if taken != self.taken {
-                    (self.taken, self.due) = (taken, None);
-                }
-                let due = *self.due.get_or_insert_with(|| Instant::now() + HALF_CLOSED);
-                self.alarm.poll(cx, due)
-            }
+impl Patience {
+    /// Ready when nothing was taken for so `long`.
+    fn poll(&mut self, inbound: &Inbound, long: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        let taken = inbound.written();
+        if taken != self.taken {
+            (self.taken, self.due) = (taken, None);
         }
+        let due = *self.due.get_or_insert_with(|| Instant::now() + long);
+        self.alarm.poll(cx, due)
+    }
+
+    /// There is nothing to wait for.
+    fn forget(&mut self) -> Poll<()> {
+        self.due = None;
+        Poll::Pending
     }
 }
 
@@ -194,13 +210,12 @@ async fn answer(
     if framing == Length::UntilClose && body.has_ended() {
         framing = Length::None;
     }
-    let (mut absence, mut unread) = (Absence::default(), Unread::default());
+    let (mut absent, mut unread) = (Patience::default(), Patience::default());
     let delivered = poll_fn(|cx| {
         if let Poll::Ready(delivered) = inbound.poll_answer(cx, &mut body, &mut framing) {
             return Poll::Ready(delivered);
         }
-        let taken = inbound.written();
-        if unread.poll(inbound, taken, cx).is_ready() || absence.poll(inbound, taken, cx).is_ready() {
+        if poll_unread(inbound, &mut unread, cx).is_ready() || poll_absent(inbound, &mut absent, cx).is_ready() {
             return Poll::Ready(Delivered::Broken);
         }
         Poll::Pending
@@ -244,28 +259,6 @@ async fn drained(inbound: &Inbound) -> bool {
         }
     });
     tokio::time::timeout(LINGER, reading).await.unwrap_or(false)
-}
-
-/// Looks out for a client that takes nothing of what it is sent.
-#[derive(Debug, Default)]
-struct Unread {
-    due: Option<Instant>,
-    taken: u64,
-    alarm: Alarm,
-}
-
-impl Unread {
-    fn poll(&mut self, inbound: &Inbound, taken: u64, cx: &mut std::task::Context<'_>) -> Poll<()> {
-        if !inbound.has_output() {
-            self.due = None;
-            return Poll::Pending;
-        }
-        if taken != self.taken {
-            (self.taken, self.due) = (taken, None);
-        }
-        let due = *self.due.get_or_insert_with(|| Instant::now() + UNREAD);
-        self.alarm.poll(cx, due)
-    }
 }
 
 /// Closes our side, and reads on until the client has closed, too.
