@@ -11,7 +11,7 @@ use super::registry::Registry;
 use crate::config::spec::{self, Address, Endpoint, Protocol, Spec};
 use crate::model::adoption::FileService;
 use crate::model::change::{Desired, ServiceState};
-use crate::routing::table::{Action, Group, Listener, Route, Routes, Service, Table, Upstream};
+use crate::routing::table::{Action, Entrance, Group, Listener, Route, Routes, Service, Table, Upstream};
 
 /// The services of a file, as desired state sees them.
 pub(super) fn file_services(spec: &Spec) -> Vec<FileService> {
@@ -88,6 +88,8 @@ fn group(service: &spec::Service, group: &spec::Group, registry: &Registry) -> G
         name_value: HeaderValue::from_str(group.name.as_str()).expect("a name fits a header value"),
         headers: group.headers.clone(),
         slow_start: service.slow_start,
+        entrance: Entrance::Open,
+        farewell: None,
         upstreams: upstreams.collect(),
         live: Arc::clone(registry.group(&service.name, &group.name)),
     }

@@ -211,6 +211,7 @@ async fn keep_house(worker: &Rc<Worker>, mut reader: Reader) {
     loop {
         follow(worker, &mut accepting);
         prune(worker);
+        worker.snapshots.acknowledge();
         tokio::select! {
             more = reader.changed() => if !more { return },
             _ = tick.tick() => {

@@ -47,6 +47,18 @@ pub struct UpstreamSlot {
     pub attempts: [Count; Outcome::ALL.len()],
 }
 
+/// Who may come to a group or an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Entrance {
+    /// Everybody.
+    #[default]
+    Open = 0,
+    /// Validation traffic: it has been drained, and what is put there next wants to be tested before users come.
+    ToValidation = 1,
+    /// Nobody: it is being drained.
+    Closed = 2,
+}
+
 /// The living side of an upstream.
 #[derive(Debug)]
 pub struct UpstreamLive {
@@ -63,6 +75,8 @@ pub struct UpstreamLive {
     back: AtomicU64,
     /// Whether its next first verdict is a coming back: it joins a group that is at work already.
     late: AtomicBool,
+    /// Written by the controller ahead of a publication, read when an upstream is chosen.
+    entrance: AtomicU8,
     slots: Box<[Padded<UpstreamSlot>]>,
 }
 
@@ -84,6 +98,7 @@ impl UpstreamLive {
             born: Instant::now(),
             back: AtomicU64::new(0),
             late: AtomicBool::new(false),
+            entrance: AtomicU8::new(Entrance::Open as u8),
             slots,
         }
     }
@@ -101,6 +116,22 @@ impl UpstreamLive {
     /// Only the prober calls this.
     pub fn set_health(&self, health: Health) {
         self.health.store(health as u8, Ordering::Release);
+    }
+
+    /// Who may come. Read afresh for every choice, also by requests that hold an older table.
+    #[must_use]
+    pub fn entrance(&self) -> Entrance {
+        match self.entrance.load(Ordering::Acquire) {
+            0 => Entrance::Open,
+            1 => Entrance::ToValidation,
+            _ => Entrance::Closed,
+        }
+    }
+
+    /// Only the controller calls this. Believable once every worker has acknowledged the publication that follows
+    /// (see [`super::publish::Reader::acknowledged`]): until then a request may be on its way from its choice here.
+    pub fn set_entrance(&self, entrance: Entrance) {
+        self.entrance.store(entrance as u8, Ordering::Release);
     }
 
     /// It is new to a group that is at work, or somebody else is behind its name: being well for the first time, it

@@ -5,8 +5,8 @@
 //! a memory line that is only written by a publication.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -20,6 +20,9 @@ struct Shared {
     table: ArcSwap<Table>,
     /// The generation of `table`; stored after it.
     generation: Padded<AtomicU64>,
+    /// What each worker has acknowledged; those whose worker is gone are left out. Locked when a worker begins, and
+    /// by the control plane.
+    acknowledged: Mutex<Vec<Weak<Padded<AtomicU64>>>>,
 }
 
 /// Puts a new table in place of the old one. There is one.
@@ -41,7 +44,11 @@ pub struct Reader {
 #[must_use]
 pub fn channel(mut table: Table) -> (Publisher, Reader) {
     table.generation = 1;
-    let shared = Arc::new(Shared { table: ArcSwap::from_pointee(table), generation: Padded(AtomicU64::new(1)) });
+    let shared = Arc::new(Shared {
+        table: ArcSwap::from_pointee(table),
+        generation: Padded(AtomicU64::new(1)),
+        acknowledged: Mutex::default(),
+    });
     let (changed, receiver) = watch::channel(1);
     (Publisher { shared: Arc::clone(&shared), changed, next: 2 }, Reader { shared, changed: receiver })
 }
@@ -82,7 +89,21 @@ impl Reader {
     /// This worker's view; not to be shared among threads.
     #[must_use]
     pub fn snapshots(&self) -> Snapshots {
-        Snapshots { shared: Arc::clone(&self.shared), cached: Rc::new(self.current()).into() }
+        let acknowledged = Arc::default();
+        let mut all = self.shared.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|one| one.strong_count() > 0);
+        all.push(Arc::downgrade(&acknowledged));
+        drop(all);
+        Snapshots { shared: Arc::clone(&self.shared), cached: Rc::new(self.current()).into(), acknowledged }
+    }
+
+    /// The newest generation that every worker has acknowledged: whatever a worker did by an older one in one go,
+    /// without waiting, has been done. The published one where there are no workers.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        let all = self.shared.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = all.iter().filter_map(Weak::upgrade).map(|one| one.0.load(Ordering::Acquire));
+        workers.min().unwrap_or_else(|| self.shared.generation.0.load(Ordering::Acquire))
     }
 }
 
@@ -94,6 +115,7 @@ pub type Snapshot = Rc<Arc<Table>>;
 pub struct Snapshots {
     shared: Arc<Shared>,
     cached: std::cell::RefCell<Snapshot>,
+    acknowledged: Arc<Padded<AtomicU64>>,
 }
 
 impl Snapshots {
@@ -106,6 +128,12 @@ impl Snapshots {
             *cached = Rc::new(self.shared.table.load_full());
         }
         Rc::clone(&cached)
+    }
+
+    /// Says that the published table has been seen. Called by a task of the worker's own: on one thread, no other task
+    /// is in the middle of anything then.
+    pub fn acknowledge(&self) {
+        self.acknowledged.0.store(self.load().generation, Ordering::Release);
     }
 
     /// Whether `snapshot` is still the published one; call after entering a claim (see [`claim`]).

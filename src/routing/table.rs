@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 use super::admission::Admission;
+pub use super::live::Entrance;
 use super::live::{GroupLive, ListenerLive, UpstreamLive};
 use super::sockets::Sockets;
 use crate::config::spec::{self, Balance, HeaderEdits, Limits, Retries, SendsTo, Timeouts};
@@ -152,10 +153,33 @@ pub struct Group {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The time in which an upstream that has come back gets from a tenth to all of its work; none: all at once.
     pub slow_start: Option<Duration>,
+    /// Who may come.
+    pub entrance: Entrance,
+    /// Its tunnels are to end.
+    pub farewell: Option<Farewell>,
     /// At least one.
     pub upstreams: Vec<Upstream>,
     /// Its counts.
     pub live: Arc<GroupLive>,
+}
+
+/// The tunnels of a group are to end: each is told so at a moment drawn at random from `spread`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// The code of the Close frame.
+    pub close_code: u16,
+    /// From the publication to the moment in which the last tunnel is told.
+    pub spread: Duration,
+    /// Only tunnels to these upstreams, by [`UpstreamLive::id`]; none: all of the group.
+    pub upstreams: Option<Vec<u64>>,
+}
+
+impl Farewell {
+    /// Whether a tunnel to the upstream with this id is meant.
+    #[must_use]
+    pub fn is_for(&self, upstream: u64) -> bool {
+        self.upstreams.as_ref().is_none_or(|ids| ids.contains(&upstream))
+    }
 }
 
 /// A compiled upstream.

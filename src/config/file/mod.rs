@@ -4,6 +4,7 @@
 //! business. Every value keeps its place; one that could not be read is missing and has been reported.
 
 mod admin;
+mod drain;
 mod health;
 mod listener;
 mod resolver;
@@ -13,6 +14,7 @@ mod telemetry;
 mod units;
 
 pub(super) use admin::{Admin, AdminTls, Role, State, Token};
+pub(super) use drain::{Drain, DrainHook, DrainTunnels, HookCall, HookPoll};
 pub(super) use health::{Expect, Health, Kind};
 pub(super) use listener::{Listener, ListenerTls, SendsTo};
 pub(super) use resolver::Resolver;

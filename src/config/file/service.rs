@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Health, List, Maybe, Percentage, Period, Size};
+use super::{Drain, Health, List, Maybe, Percentage, Period, Size};
 use crate::config::yaml::{At, Named, Text};
 
 /// What users call.
@@ -37,6 +37,8 @@ pub(in crate::config) struct Service {
     pub(in crate::config) retries: Maybe<Retries>,
     /// How much is taken at the most.
     pub(in crate::config) limits: Maybe<Limits>,
+    /// How a group is let go of.
+    pub(in crate::config) drain: Maybe<Drain>,
 }
 
 /// A version of a service.

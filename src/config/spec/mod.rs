@@ -4,6 +4,7 @@
 //! was made, every default is filled in. It knows neither YAML nor sockets. Comparable, so that a reload can tell
 //! what is unchanged.
 
+mod drain;
 mod route;
 mod service;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use drain::{Drain, DrainHook, HookCall, HookPoll, TunnelClose};
 pub use route::{Action, HeaderEdits, Route, RouteMatch};
 pub use service::{
     Address, Affinity, Balance, Check, Endpoint, Expect, Group, Health, Limits, Protocol, Retries, Rule, Service,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::Drain;
 use crate::model::matching::Conditions;
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::Split;
@@ -39,6 +40,8 @@ pub struct Service {
     pub retries: Retries,
     /// How much is taken at the most.
     pub limits: Limits,
+    /// How a group is let go of.
+    pub drain: Drain,
 }
 
 /// A version of a service.

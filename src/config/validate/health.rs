@@ -6,7 +6,7 @@ use super::check::{Check, all, or};
 use super::text;
 use crate::config::file::{self, Kind, Maybe, Period};
 use crate::config::spec::{Check as Probe, Expect, Health};
-use crate::config::yaml::quote;
+use crate::config::yaml::{Named, quote};
 
 const INTERVAL: Period = Period(Duration::from_secs(5));
 const TIMEOUT: Period = Period(Duration::from_secs(2));
@@ -121,20 +121,22 @@ fn expect(check: &Check<'_>, field: &Maybe<file::Expect>) -> Option<Expect> {
     let statuses = check.maybe(&expect.status, text::statuses).map(|s| s.unwrap_or_else(|| vec![(200, 299)]));
     let json = match &expect.json {
         None => Some(Vec::new()),
-        Some(at) => at.value.as_ref().and_then(|json| {
-            all(json.0.iter().map(|(path, value)| {
-                let sound = |p: &str| {
-                    if p.split('.').any(str::is_empty) {
-                        Err(format!("{} is not a path into JSON; write it like checks.database", quote(p)))
-                    } else {
-                        Ok(p.to_owned())
-                    }
-                };
-                let path = check.parse(path, sound);
-                Some((path?, value.value.clone()?))
-            }))
-        }),
+        Some(at) => at.value.as_ref().and_then(|json| expected_json(check, json)),
     };
     let body_contains = check.maybe(&expect.body_contains, |text| Ok(text.to_owned()));
     Some(Expect { statuses: statuses?, json: json?, body_contains: body_contains? })
+}
+
+/// Dotted paths into a JSON body and the values that must be there.
+pub(super) fn expected_json(
+    check: &Check<'_>,
+    json: &Named<serde_json::Value>,
+) -> Option<Vec<(String, serde_json::Value)>> {
+    let sound = |path: &str| {
+        if path.split('.').any(str::is_empty) {
+            return Err(format!("{} is not a path into JSON; write it like checks.database", quote(path)));
+        }
+        Ok(path.to_owned())
+    };
+    all(json.0.iter().map(|(path, value)| Some((check.parse(path, sound)?, value.value.clone()?))))
 }

@@ -10,6 +10,7 @@
 mod admin;
 mod affinity;
 mod check;
+mod drain;
 mod files;
 mod headers;
 mod health;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, all, or};
+use super::drain::drain;
 use super::health::{health, positive};
 use super::limits::limits;
 use super::rules::{group, rules};
@@ -47,6 +48,7 @@ fn one(check: &Check<'_>, key: &At<Text>, at: &At<file::Service>) -> Option<Serv
     let timeouts = timeouts(check, &service.timeouts);
     let retries = retries(&service.retries);
     let limits = limits(check, &service.limits);
+    let drain = drain(check, &service.drain);
     Some(Service {
         name: name?,
         groups: groups?,
@@ -61,6 +63,7 @@ fn one(check: &Check<'_>, key: &At<Text>, at: &At<file::Service>) -> Option<Serv
         timeouts: timeouts?,
         retries: retries?,
         limits: limits?,
+        drain: drain?,
     })
 }
 
