@@ -12,7 +12,7 @@ use super::wire::{
     Problem, Receipt, RollbackRequest, RollbackServicesRequest, ShiftRequest, SplitRequest, SwitchRequest,
     SwitchServicesRequest,
 };
-use crate::control::command::{self, Force, Rejected, Stable, TrafficChange};
+use crate::control::command::{self, Force, Rejected, Replaced, Stable, TrafficChange};
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::{Share, Split};
 
@@ -96,11 +96,12 @@ pub(super) async fn switch_several(
 }
 
 async fn switched(desk: &Desk, asked: Asked, body: SwitchServicesRequest) -> Answer {
-    supported(body.drain, body.hold.as_deref())?;
+    supported(body.hold.as_deref())?;
     let services = service_names(desk, &body.services).await?;
     let to = group_name(desk, &services[0], &body.to).await?;
     let origin = asked.origin(desk, single(&body.services), body.reason).await?;
-    let change = TrafficChange::Switch { services, to, force: force(body.force) };
+    let replaced = if body.drain { Replaced::Drained } else { Replaced::Kept };
+    let change = TrafficChange::Switch { services, to, force: force(body.force), replaced };
     Ok(acknowledged(desk.handle.change(change, origin).await?))
 }
 
@@ -147,16 +148,12 @@ fn single(services: &[String]) -> Option<&str> {
     }
 }
 
-fn force(asked: bool) -> Force {
+pub(super) fn force(asked: bool) -> Force {
     if asked { Force::Yes } else { Force::No }
 }
 
-fn supported(drain: bool, hold: Option<&str>) -> Result<(), ApiError> {
-    match (drain, hold) {
-        (true, _) => Err(ApiError::NotSupported("`drain`")),
-        (_, Some(_)) => Err(ApiError::NotSupported("`hold`")),
-        (false, None) => Ok(()),
-    }
+fn supported(hold: Option<&str>) -> Result<(), ApiError> {
+    hold.map_or(Ok(()), |_| Err(ApiError::NotSupported("`hold`")))
 }
 
 /// Names of services, at least one, each once.
@@ -175,14 +172,14 @@ async fn service_names(desk: &Desk, texts: &[String]) -> Result<Vec<ServiceName>
 }
 
 /// A text that cannot be a name is the name of no service: the controller says so, and which there are.
-async fn service_name(desk: &Desk, text: &str) -> Result<ServiceName, ApiError> {
+pub(super) async fn service_name(desk: &Desk, text: &str) -> Result<ServiceName, ApiError> {
     match ServiceName::new(text) {
         Ok(name) => Ok(name),
         Err(_) => Ok(desk.handle.service(text).await?.name),
     }
 }
 
-async fn group_name(desk: &Desk, service: &ServiceName, text: &str) -> Result<GroupName, ApiError> {
+pub(super) async fn group_name(desk: &Desk, service: &ServiceName, text: &str) -> Result<GroupName, ApiError> {
     if let Ok(name) = GroupName::new(text) {
         return Ok(name);
     }
@@ -196,12 +193,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drain_and_hold_are_refused_by_name_and_their_absence_is_fine() {
-        assert!(supported(false, None).is_ok());
-        for (drain, hold, named) in [(true, None, "drain"), (false, Some("8s"), "hold")] {
-            let error = supported(drain, hold).unwrap_err();
-            assert_eq!(error.row().1, "not_supported");
-            assert!(error.to_string().contains(named), "{error}");
-        }
+    fn a_hold_is_refused_by_name_and_its_absence_is_fine() {
+        assert!(supported(None).is_ok());
+        let error = supported(Some("8s")).unwrap_err();
+        assert_eq!(error.row().1, "not_supported");
+        assert!(error.to_string().contains("hold"), "{error}");
     }
 }

@@ -28,6 +28,10 @@ pub(super) async fn scrape(State(desk): State<Desk>) -> ([(HeaderName, &'static 
             .collect(),
         rollbacks: desk.handle.rollbacks(),
         switch_seconds: Durations { buckets, sum, count },
+        drain_seconds: {
+            let (buckets, sum, count) = desk.handle.drain_seconds();
+            Durations { buckets, sum, count }
+        },
     };
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], write(samples))
 }
@@ -51,6 +55,7 @@ fn sample(service: String, share: f64, group: GroupView) -> GroupSample {
         group: group.name.to_string(),
         share,
         in_flight: group.in_flight,
+        streams: group.streams,
         tunnels: group.tunnels,
         retries: group.totals.retries,
         tunnel_ends: group.totals.tunnel_ends,

@@ -10,6 +10,7 @@
 pub mod auth;
 mod change;
 mod config;
+mod drain;
 mod events;
 mod explain;
 mod extract;

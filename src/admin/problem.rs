@@ -23,6 +23,9 @@ pub enum ApiError {
     /// The request itself makes no sense.
     #[error("{0}")]
     BadRequest(String),
+    /// A time that cannot be meant.
+    #[error("{0}")]
+    InvalidDuration(String),
     /// It makes sense, but this version cannot do it.
     #[error("{0} is not supported by this version; leave it out")]
     NotSupported(&'static str),
@@ -74,6 +77,7 @@ impl ApiError {
         match self {
             ApiError::Rejected(rejected) => rejected_row(rejected),
             ApiError::BadRequest(_) => (S::BAD_REQUEST, "bad_request", "The request is wrong"),
+            ApiError::InvalidDuration(_) => (S::UNPROCESSABLE_ENTITY, "invalid_duration", "Not a fitting duration"),
             ApiError::NotSupported(_) => (S::BAD_REQUEST, "not_supported", "Not supported"),
             ApiError::BodyTooLarge(_) => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
             ApiError::BodyTooSlow(_) => (S::REQUEST_TIMEOUT, "body_too_slow", "The body came too late"),
@@ -130,6 +134,10 @@ fn rejected_row(rejected: &Rejected) -> Row {
     match rejected {
         Rejected::UnknownService { .. } => (S::NOT_FOUND, "no_such_service", "No such service"),
         Rejected::UnknownGroup { .. } => (S::NOT_FOUND, "no_such_group", "No such group"),
+        Rejected::UnknownUpstream { .. } => (S::NOT_FOUND, "no_such_upstream", "No such upstream"),
+        Rejected::NoDrain { .. } => (S::NOT_FOUND, "no_drain", "Not drained"),
+        Rejected::LiveGroup { .. } => (S::CONFLICT, "live_group", "It serves the users"),
+        Rejected::DrainInProgress { .. } => (S::CONFLICT, "drain_in_progress", "It is being drained already"),
         Rejected::StaleVersion { .. } => (S::PRECONDITION_FAILED, "stale_version", "The version is stale"),
         Rejected::NoHealthyUpstream { .. } => (S::CONFLICT, "no_healthy_upstream", "The group is not healthy"),
         Rejected::StableGroupUnhealthy { .. } => {
@@ -161,6 +169,7 @@ impl IntoResponse for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::command::Part;
     use crate::model::names::{GroupName, ServiceName};
     use crate::model::split::SplitError;
 
@@ -169,6 +178,7 @@ mod tests {
         let group = GroupName::new("green").unwrap();
         let known = || "blue, green".to_owned();
         let why = || "refused".to_owned();
+        let part = || Part { group: group.clone(), upstream: None };
         let rejected = [
             (Rejected::UnknownService { name: "x".into(), known: known() }, 404, "no_such_service"),
             (
@@ -182,6 +192,27 @@ mod tests {
                 409,
                 "no_healthy_upstream",
             ),
+            (
+                Rejected::UnknownUpstream {
+                    service: service.clone(),
+                    group: group.clone(),
+                    url: "x".into(),
+                    known: known(),
+                },
+                404,
+                "no_such_upstream",
+            ),
+            (Rejected::NoDrain { service: service.clone(), part: part() }, 404, "no_drain"),
+            (Rejected::LiveGroup { service: service.clone(), part: part() }, 409, "live_group"),
+            (
+                Rejected::DrainInProgress {
+                    service: service.clone(),
+                    part: part(),
+                    deadline: jiff::Timestamp::UNIX_EPOCH,
+                },
+                409,
+                "drain_in_progress",
+            ),
             (Rejected::StableGroupUnhealthy { service, group, why: why() }, 409, "stable_group_unhealthy"),
             (Rejected::InvalidSplit(SplitError::OutOfRange(-1.0)), 422, "invalid_split"),
             (Rejected::IdempotencyKeyReused("k".into()), 422, "idempotency_key_reused"),
@@ -191,6 +222,7 @@ mod tests {
         ];
         let own = [
             (ApiError::BadRequest("no".into()), 400, "bad_request"),
+            (ApiError::InvalidDuration("no".into()), 422, "invalid_duration"),
             (ApiError::NotSupported("drain"), 400, "not_supported"),
             (ApiError::BodyTooLarge(1), 413, "body_too_large"),
             (ApiError::BodyTooSlow(1), 408, "body_too_slow"),

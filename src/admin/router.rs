@@ -15,11 +15,13 @@ use axum::routing::{get, post, put};
 use super::auth::{self, Caller};
 use super::gate::{self, Link};
 use super::problem::ApiError;
-use super::{Desk, change, config, events, explain, metrics, openapi, services, status};
+use super::{Desk, change, config, drain, events, explain, metrics, openapi, services, status};
 use crate::config::spec::{Admin, Role};
 
 /// Paths that anyone may ask for who passes the gate: they tell nothing about the services.
 const FREE: [&str; 3] = ["/", "/healthz", "/readyz"];
+
+const DRAIN: &str = "/api/v1/services/{service}/groups/{group}/drain";
 
 /// All routes of this floor.
 pub(super) fn routes() -> Router<Desk> {
@@ -40,6 +42,7 @@ fn reads() -> Router<Desk> {
         .route("/api/v1/services", get(services::list))
         .route("/api/v1/services/{service}", get(services::one))
         .route("/api/v1/services/{service}/explain", get(explain::explain))
+        .route(DRAIN, get(drain::show))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/config", get(config::show))
         .route("/api/v1/config/drift", get(config::drift))
@@ -57,6 +60,7 @@ fn traffic() -> Router<Desk> {
         .route("/api/v1/services/{service}/switch", post(change::switch))
         .route("/api/v1/services/{service}/shift", post(change::shift))
         .route("/api/v1/services/{service}/split", put(change::split))
+        .route(DRAIN, post(drain::begin).delete(drain::cancel))
 }
 
 fn administration() -> Router<Desk> {

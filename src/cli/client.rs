@@ -66,7 +66,7 @@ pub enum CallError {
 impl CallError {
     fn refused(problem: Problem) -> Self {
         let hint = match problem.code.as_str() {
-            "no_healthy_upstream" | "stable_group_unhealthy" => " (--force)",
+            "no_healthy_upstream" | "stable_group_unhealthy" | "live_group" => " (--force)",
             _ => "",
         };
         Self::Refused { problem: Box::new(problem), hint }

@@ -7,6 +7,7 @@
 pub mod check;
 mod client;
 mod config;
+mod drain;
 mod events;
 mod explain;
 pub mod init;
@@ -92,6 +93,8 @@ pub enum Verb {
     Shift(traffic::ShiftArgs),
     /// Back to the last stable split, at once.
     Rollback(traffic::RollbackArgs),
+    /// No new requests to GROUP, or to one of its upstreams, and those under way may end.
+    Drain(drain::DrainArgs),
     /// Which group a request like this gets, and why.
     Explain(explain::ExplainArgs),
     /// The audit log.
@@ -124,15 +127,15 @@ pub fn run(verb: Verb, target: &Target) -> anyhow::Result<ExitCode> {
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("the runtime could not be started")?.block_on(talk(verb, target))?;
-    Ok(ExitCode::SUCCESS)
+    runtime.context("the runtime could not be started")?.block_on(talk(verb, target))
 }
 
-async fn talk(verb: Verb, target: &Target) -> anyhow::Result<()> {
+async fn talk(verb: Verb, target: &Target) -> anyhow::Result<ExitCode> {
     let client = client::Client::new(target)?;
     match verb {
         Verb::Status(args) => status::run(&args, &client, target.output).await,
-        Verb::Switch(args) => traffic::switch(args, &client, target.output).await,
+        Verb::Switch(args) => return traffic::switch(args, &client, target.output).await,
+        Verb::Drain(args) => return drain::run(&args, &client, target.output).await,
         Verb::Shift(args) => traffic::shift(args, &client, target.output).await,
         Verb::Rollback(args) => traffic::rollback(args, &client, target.output).await,
         Verb::Explain(args) => explain::run(&args, &client, target.output).await,
@@ -145,7 +148,8 @@ async fn talk(verb: Verb, target: &Target) -> anyhow::Result<()> {
         Verb::Run(_) | Verb::Demo(_) | Verb::Token(_) | Verb::Check(_) | Verb::Schema(_) | Verb::Init(_) => {
             anyhow::bail!("this verb does not talk to a running proxy")
         }
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says on standard error why something failed, and gives the exit code. A reader that went away (`| head`) is no
@@ -190,6 +194,10 @@ mod tests {
             "pointsman switch shop,api green --force --reason later",
             "pointsman switch --all green",
             "pointsman shift shop green --to 12.5",
+            "pointsman switch shop green --drain --wait",
+            "pointsman drain shop blue --timeout 45s --wait",
+            "pointsman drain shop blue --upstream http://127.0.0.1:9001 --force",
+            "pointsman drain --cancel shop blue",
             "pointsman rollback shop --reason slow",
             "pointsman rollback shop,api",
             "pointsman rollback --all",
@@ -217,6 +225,9 @@ mod tests {
             "pointsman shift shop green",
             "pointsman shift shop green --to many",
             "pointsman rollback",
+            "pointsman drain shop",
+            "pointsman drain shop blue --cancel --wait",
+            "pointsman switch shop green --wait",
             "pointsman token new --name ops --role king",
             "pointsman status --output xml",
         ] {

@@ -1,5 +1,7 @@
 //! `switch`, `shift` and `rollback`: changes of traffic, each with its receipt in a line.
 
+use std::process::ExitCode;
+
 use anyhow::bail;
 use clap::Args;
 use http::Method;
@@ -7,8 +9,9 @@ use serde_json::json;
 
 use super::Output;
 use super::client::{Client, segment};
+use super::drain::{self, Place};
 use super::output::{duration, say, say_json, split};
-use crate::admin::wire::{Receipt, ServiceReceipt, Services};
+use crate::admin::wire::{Receipt, Service, ServiceReceipt, Services};
 
 /// What `switch` is told.
 #[derive(Debug, Args)]
@@ -25,6 +28,12 @@ pub struct SwitchArgs {
     /// Also to a group that is not healthy.
     #[arg(long)]
     force: bool,
+    /// Then drain the groups that it replaces: those under way may end.
+    #[arg(long)]
+    drain: bool,
+    /// Wait until they have been drained; exit code 1 when something had to be left behind.
+    #[arg(long, requires = "drain")]
+    wait: bool,
     /// Why, for the audit log.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -62,11 +71,32 @@ pub struct RollbackArgs {
     reason: Option<String>,
 }
 
-pub(super) async fn switch(args: SwitchArgs, client: &Client, output: Output) -> anyhow::Result<()> {
+pub(super) async fn switch(args: SwitchArgs, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
     let services = named(args.services.as_deref(), client).await?;
-    let body = json!({"services": services, "to": args.group, "force": args.force, "reason": args.reason});
+    let body = json!({
+        "services": services, "to": args.group, "force": args.force, "drain": args.drain, "reason": args.reason,
+    });
     let receipt: Receipt = client.call(Method::POST, "/api/v1/switch", Some(&body)).await?;
-    show(&receipt, Back::Rollback, output)
+    if !args.wait || output == Output::Text {
+        show(&receipt, Back::Rollback, output)?;
+    }
+    if args.wait { drained(&receipt, client, output).await } else { Ok(ExitCode::SUCCESS) }
+}
+
+/// Waits for the drains that a switch has begun, one after another.
+async fn drained(receipt: &Receipt, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+    let mut all = ExitCode::SUCCESS;
+    for one in &receipt.services {
+        let service: Service = client.get(&format!("/api/v1/services/{}", segment(&one.service))).await?;
+        let drains = service.groups.iter().filter(|(_, group)| group.draining.is_some());
+        for (group, _) in drains {
+            let code = drain::wait(&Place { service: &one.service, group, upstream: None }, client, output).await?;
+            if code != ExitCode::SUCCESS {
+                all = code;
+            }
+        }
+    }
+    Ok(all)
 }
 
 pub(super) async fn shift(args: ShiftArgs, client: &Client, output: Output) -> anyhow::Result<()> {

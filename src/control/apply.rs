@@ -47,6 +47,7 @@ impl Controller {
             batch.events.push(events::reloaded(&report, origin));
         }
         let version = adoption.desired.version;
+        batch.events.extend(events::drains(&old.desired, &adoption.desired, &origin.actor));
         batch.events.extend(adoption.moves.iter().map(|m| events::moved_by_file(m, &origin.actor, version)));
         batch.receipts.extend(kept(origin, &report));
         if !batch.is_empty() {
@@ -62,6 +63,7 @@ impl Controller {
             files: loaded.files.into(),
             desired: Arc::new(adoption.desired),
             registry: Arc::new(registry),
+            farewells: Arc::clone(&old.farewells),
             table: Arc::clone(&old.table),
         };
         self.put_to_work(next, report.changed);

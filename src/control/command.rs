@@ -1,7 +1,10 @@
 //! What can be asked of the controller, and what it answers.
 
+use std::time::Duration;
+
 use crate::model::change::ChangeError;
 pub use crate::model::change::Stable;
+pub use crate::model::drain::Part;
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::Split;
 
@@ -52,6 +55,50 @@ pub enum Force {
     Yes,
 }
 
+/// What becomes of groups that have lost their share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Replaced {
+    /// They stay as they are.
+    #[default]
+    Kept,
+    /// They are drained, each within its service's `drain.timeout`.
+    Drained,
+}
+
+/// What is wanted of a part of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainChange {
+    /// The service.
+    pub service: ServiceName,
+    /// The group, or one of its upstreams by its URL.
+    pub part: Part,
+    /// What is to be done.
+    pub wish: DrainWish,
+}
+
+/// What is to be done with a part of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainWish {
+    /// No new requests; those under way may end.
+    Begin {
+        /// How long they may take; none: the service's `drain.timeout`.
+        timeout: Option<Duration>,
+        /// Whether it may leave nobody to serve.
+        force: Force,
+    },
+    /// Requests may come again.
+    CallOff,
+}
+
+/// What a change of a drain did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainReceipt {
+    /// The version of the desired state after it.
+    pub version: u64,
+    /// Whether anything was changed.
+    pub changed: bool,
+}
+
 /// A change of traffic. Over several services it is one publication, all or none.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TrafficChange {
@@ -72,6 +119,8 @@ pub enum TrafficChange {
         to: GroupName,
         /// Whether an unhealthy group is accepted.
         force: Force,
+        /// What becomes of the groups that lose their share by it.
+        replaced: Replaced,
     },
     /// Back to the stable split, in each of the services.
     Rollback {
@@ -130,6 +179,46 @@ pub enum Rejected {
         name: String,
         /// Comma-separated.
         known: String,
+    },
+    /// No such upstream.
+    #[error("group {group} of service {service} has no upstream {url:?}; its upstreams are {known}")]
+    UnknownUpstream {
+        /// Which service.
+        service: ServiceName,
+        /// Which group.
+        group: GroupName,
+        /// As asked.
+        url: String,
+        /// Comma-separated.
+        known: String,
+    },
+    /// It would leave nobody to serve.
+    #[error(
+        "{part} of service {service} is what serves its users: without it they would get errors; switch to another group first, or repeat with force"
+    )]
+    LiveGroup {
+        /// Which service.
+        service: ServiceName,
+        /// What was to be drained.
+        part: Part,
+    },
+    /// It is being drained already.
+    #[error("{part} of service {service} is being drained already, until {deadline}; wait for its end, or cancel it")]
+    DrainInProgress {
+        /// Which service.
+        service: ServiceName,
+        /// What is being drained.
+        part: Part,
+        /// Its deadline.
+        deadline: jiff::Timestamp,
+    },
+    /// Nobody has drained it.
+    #[error("{part} of service {service} has not been drained")]
+    NoDrain {
+        /// Which service.
+        service: ServiceName,
+        /// What was asked about.
+        part: Part,
     },
     /// The version in `If-Match` is not the current one.
     #[error("{what} is at version {current}, not at {expected}; read it again and decide anew")]

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::drains::Farewells;
 use super::registry::Registry;
 use crate::config::spec::{self, Address, Endpoint, Protocol, Spec};
 use crate::model::adoption::FileService;
 use crate::model::change::{Desired, ServiceState};
-use crate::routing::table::{Action, Entrance, Group, Listener, Route, Routes, Service, Table, Upstream};
+use crate::model::drain::Part;
+use crate::routing::table::{Action, Entrance, Farewell, Group, Listener, Route, Routes, Service, Table, Upstream};
 
 /// The services of a file, as desired state sees them.
 pub(super) fn file_services(spec: &Spec) -> Vec<FileService> {
@@ -23,11 +25,11 @@ pub(super) fn file_services(spec: &Spec) -> Vec<FileService> {
     spec.services.iter().map(service).collect()
 }
 
-/// The table for `spec` and `desired`, over what lives in `registry`.
-pub(super) fn compile(spec: &Spec, desired: &Desired, registry: &Registry) -> Table {
+/// The table for `spec` and `desired`, over what lives in `registry`; tunnels of `farewells` are to end.
+pub(super) fn compile(spec: &Spec, desired: &Desired, registry: &Registry, farewells: &Farewells) -> Table {
     let services = spec.services.iter().map(|service| {
         let state = desired.services.get(service.name.as_str()).expect("adopting a file gives each service a state");
-        Arc::new(compiled(service, state, registry))
+        Arc::new(compiled(service, state, registry, farewells))
     });
     Table {
         generation: 0,
@@ -56,12 +58,12 @@ fn listener(listener: &spec::Listener, registry: &Registry) -> Listener {
     }
 }
 
-fn compiled(service: &spec::Service, state: &ServiceState, registry: &Registry) -> Service {
+fn compiled(service: &spec::Service, state: &ServiceState, registry: &Registry, farewells: &Farewells) -> Service {
     let index = |name: &str| service.groups.iter().position(|g| g.name.as_str() == name);
     let rules = service.rules.iter().filter_map(|r| Some((r.when.clone(), index(r.group.as_str())?)));
     Service {
         name: service.name.clone(),
-        groups: service.groups.iter().map(|g| group(service, g, registry)).collect(),
+        groups: service.groups.iter().map(|g| group(service, g, state, registry, farewells)).collect(),
         shares: service.groups.iter().map(|g| state.split.share(&g.name).ppm()).collect(),
         salt: state.salt,
         candidate: state.candidate().and_then(|g| index(g.as_str())),
@@ -77,22 +79,52 @@ fn compiled(service: &spec::Service, state: &ServiceState, registry: &Registry) 
     }
 }
 
-fn group(service: &spec::Service, group: &spec::Group, registry: &Registry) -> Group {
+fn group(
+    service: &spec::Service,
+    group: &spec::Group,
+    state: &ServiceState,
+    registry: &Registry,
+    farewells: &Farewells,
+) -> Group {
+    let part = Part { group: group.name.clone(), upstream: None };
     let upstreams = group.upstreams.iter().map(|upstream| {
         let connected = registry.upstream(&service.name, &group.name, &upstream.endpoint).clone();
         let authority = authority(&upstream.endpoint);
         Upstream { live: connected.live, authority, weight: upstream.weight, tls: connected.tls }
     });
+    let upstreams: Vec<_> = upstreams.collect();
     Group {
         name: group.name.clone(),
         name_value: HeaderValue::from_str(group.name.as_str()).expect("a name fits a header value"),
         headers: group.headers.clone(),
         slow_start: service.slow_start,
-        entrance: Entrance::Open,
-        farewell: None,
-        upstreams: upstreams.collect(),
+        entrance: entrance(state, &part),
+        farewell: farewell(service, &part, &upstreams, farewells),
+        upstreams,
         live: Arc::clone(registry.group(&service.name, &group.name)),
     }
+}
+
+/// Who may come to `part`.
+pub(super) fn entrance(state: &ServiceState, part: &Part) -> Entrance {
+    match state.drains.get(part) {
+        Some(drain) if drain.is_under_way() => Entrance::Closed,
+        Some(drain) if drain.keeps_out() => Entrance::ToValidation,
+        _ => Entrance::Open,
+    }
+}
+
+/// The farewell to the whole of the group, or to some of its upstreams.
+fn farewell(service: &spec::Service, whole: &Part, upstreams: &[Upstream], farewells: &Farewells) -> Option<Farewell> {
+    let parts = farewells.iter().filter(|key| key.service == service.name && key.part.group == whole.group);
+    let urls: Vec<_> = parts.map(|key| key.part.upstream.as_deref()).collect();
+    if urls.is_empty() {
+        return None;
+    }
+    let told = upstreams.iter().filter(|u| urls.contains(&Some(&u.live.endpoint.url))).map(|u| u.live.id);
+    let upstreams = (!urls.contains(&None)).then(|| told.collect());
+    let spec::TunnelClose { code, spread } = service.drain.tunnels;
+    Some(Farewell { close_code: code, spread, upstreams })
 }
 
 /// `Host` for an upstream itself: `app.internal:9001`, without the port where it is the usual one.
@@ -144,7 +176,7 @@ mod tests {
     fn shares_candidate_and_routes_follow_the_desired_state() {
         let spec = samples::spec(&["http://127.0.0.1:1", "http://[::1]:80"]);
         let desired = adopt(&Desired::default(), &file_services(&spec), || Salt(5)).desired;
-        let table = compile(&spec, &desired, &Registry::new(1).renewed(&spec).unwrap());
+        let table = compile(&spec, &desired, &Registry::new(1).renewed(&spec).unwrap(), &Farewells::new());
         let shop = table.service("shop").unwrap();
         assert_eq!(shop.shares, [1_000_000, 0]);
         assert_eq!((shop.candidate, shop.emergency, shop.salt), (Some(1), None, Salt(5)));

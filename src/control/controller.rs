@@ -13,8 +13,9 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::command::{Force, Origin, Receipt, Rejected, ServiceReceipt};
+use super::command::{Force, Origin, Receipt, Rejected, Replaced, ServiceReceipt};
 use super::compile::compile;
+use super::drains::{self, DrainCommand};
 use super::events;
 use super::journal::{Journal, Otherwise};
 use super::prober::{Target, Turn};
@@ -24,6 +25,7 @@ use super::running::{Running, Shared};
 use super::source::Loaded;
 use super::view::ReloadReport;
 use crate::model::change::{Decision, Move, decide};
+use crate::model::names::ServiceName;
 use crate::model::split::{Share, Split};
 use crate::routing::publish::Publisher;
 use crate::routing::table::{Group, Service};
@@ -47,6 +49,8 @@ pub(super) enum Command {
     Apply(Box<Apply>),
     /// The report of an earlier reload with the same key, where there is one.
     Recall { origin: Origin, reply: oneshot::Sender<Result<Option<ReloadReport>, Rejected>> },
+    /// Something about drains.
+    Drain(DrainCommand),
     /// An event for the audit log.
     Note(NewEvent),
     /// Let go of all listening sockets: the process is on its way down.
@@ -125,6 +129,7 @@ impl Controller {
             Command::Recall { origin, reply } => {
                 let _ = reply.send(self.recall(&origin).await);
             }
+            Command::Drain(command) => self.obey_drain(command).await,
             Command::Note(event) => self.note_all(vec![event]).await,
             Command::ClosePorts(done) => {
                 let registry = Arc::new(self.running.registry.without_ports());
@@ -139,8 +144,12 @@ impl Controller {
         if let Some(receipt) = self.given_before(request, origin).await? {
             return Ok(receipt);
         }
-        self.check_version(request, origin)?;
-        let decision = decide(&self.running.desired, &request.intent())?;
+        self.check_versions(&request.intent().services(), origin)?;
+        let now = Timestamp::now();
+        let mut decision = decide(&self.running.desired, &request.intent(), now)?;
+        if request.replaced() == Replaced::Drained {
+            decision.drain_replaced(|service| self.term(service, None, now));
+        }
         if decision.changed() && request.force() == Force::No {
             self.check_health(request, &decision)?;
         }
@@ -162,13 +171,13 @@ impl Controller {
     }
 
     /// What the caller has seen must be no older than the services, and no newer than everything.
-    fn check_version(&self, request: &Request, origin: &Origin) -> Result<(), Rejected> {
+    pub(super) fn check_versions(&self, services: &[&ServiceName], origin: &Origin) -> Result<(), Rejected> {
         let Some(expected) = origin.expected_version else { return Ok(()) };
         let desired = &self.running.desired;
         if expected > desired.version {
             return Err(Rejected::StaleVersion { what: "the state".to_owned(), expected, current: desired.version });
         }
-        for name in request.intent().services() {
+        for name in services {
             if let Some(state) = desired.services.get(name.as_str()).filter(|s| s.version > expected) {
                 return Err(Rejected::StaleVersion {
                     what: format!("service {name}"),
@@ -222,8 +231,10 @@ impl Controller {
         let old = Arc::clone(&self.running);
         let mut batch = Batch::between(&old.desired, &decision.desired);
         batch.events = events::changed(request, origin, &decision);
+        let own = batch.events.len();
+        batch.events.extend(events::drains(&old.desired, &decision.desired, &origin.actor));
         let numbered = self.journal.numbered(&batch.events);
-        let mut receipt = receipt(&decision, numbered.last().map(|e| e.id));
+        let mut receipt = receipt(&decision, numbered[..own].last().map(|e| e.id));
         if let Some(key) = &origin.idempotency_key {
             receipt.ms = millis(arrived);
             batch.receipts.push(kept(request, stored_key(origin, key), &receipt));
@@ -248,11 +259,15 @@ impl Controller {
     }
 
     /// Compiles, publishes, and shows what is in force from now on.
-    pub(super) fn publish(&mut self, mut next: Running) {
-        self.publisher.publish(compile(&next.spec, &next.desired, &next.registry));
+    pub(super) fn publish(&mut self, next: Running) {
+        let mut next = next.without_old_farewells();
+        let table = compile(&next.spec, &next.desired, &next.registry, &next.farewells);
+        drains::set_entrances(&table, &next.desired);
+        self.publisher.publish(table);
         next.table = self.publisher.current();
         self.running = Arc::new(next);
         self.shared.running.store(Arc::clone(&self.running));
+        self.shared.published.send_replace(self.running.table.generation);
     }
 
     fn count(&self, request: &Request, origin: &Origin, receipt: &Receipt, arrived: Instant) {
@@ -275,7 +290,7 @@ impl Controller {
         self.note_all(events::refused(request, origin, rejected)).await;
     }
 
-    async fn note_all(&mut self, events: Vec<NewEvent>) {
+    pub(super) async fn note_all(&mut self, events: Vec<NewEvent>) {
         let events = self.journal.note(&self.running.desired, events).await;
         self.shared.announce(events);
     }

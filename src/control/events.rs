@@ -3,12 +3,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::command::{Origin, Rejected};
+use super::command::{DrainChange, Origin, Rejected};
 use super::prober::Turn;
-use super::receipts::{Request, split_value};
+use super::receipts::{self, Request, split_value};
 use super::view::ReloadReport;
 use crate::model::adoption::{FileMove, FileReason};
-use crate::model::change::{Decision, Move};
+use crate::model::change::{Decision, Desired, Move};
+use crate::model::drain::{Drain, Outcome, Part};
+use crate::model::names::ServiceName;
 use crate::store::NewEvent;
 
 /// Longest text that came from a caller, in characters.
@@ -50,6 +52,48 @@ pub(super) fn refused(request: &Request, origin: &Origin, rejected: &Rejected) -
     let intent = request.intent();
     let services = intent.services().into_iter();
     services.map(|s| event(&origin.actor, &kind, Some(s.to_string()), detail.clone())).collect()
+}
+
+/// One line for each drain that has begun, ended or was called off on the way from `old` to `new`.
+pub(super) fn drains(old: &Desired, new: &Desired, actor: &str) -> Vec<NewEvent> {
+    let mut lines = Vec::new();
+    for (service, state) in &new.services {
+        let before = old.services.get(service.as_str()).map(|s| &s.drains);
+        for (part, drain) in &state.drains {
+            if before.and_then(|drains| drains.get(part)) != Some(drain) {
+                lines.push(drain_line(service, part, drain, actor));
+            }
+        }
+    }
+    lines
+}
+
+fn drain_line(service: &ServiceName, part: &Part, drain: &Drain, actor: &str) -> NewEvent {
+    let kind = match &drain.end {
+        None => "drain",
+        Some(end) if end.outcome == Outcome::Cancelled => "drain.cancelled",
+        Some(_) => "drain.ended",
+    };
+    let detail = json!({
+        "group": part.group.as_str(),
+        "upstream": part.upstream,
+        "state": drain.label(),
+        "began": drain.began.to_string(),
+        "deadline": drain.deadline.to_string(),
+        "seconds": drain.end.as_ref().map(|end| end.at.duration_since(drain.began).as_secs_f64()),
+        "reason": drain.end.as_ref().map(|end| sanitised(&end.why)),
+    });
+    event(actor, kind, Some(service.to_string()), detail)
+}
+
+/// A change of a drain that was not made.
+pub(super) fn drain_refused(change: &DrainChange, origin: &Origin, rejected: &Rejected) -> NewEvent {
+    let detail = json!({
+        "asked": receipts::drain_asked(change),
+        "error": sanitised(&rejected.to_string()),
+        "reason": reason(origin),
+    });
+    event(&origin.actor, "drain.refused", Some(change.service.to_string()), detail)
 }
 
 /// A service whose split the file has moved.

@@ -6,7 +6,7 @@ use crate::model::cohort::Position;
 use crate::model::fields::Fields;
 use crate::model::matching::Facts;
 use crate::routing::affinity;
-use crate::routing::table::Service;
+use crate::routing::table::{Entrance, Service};
 
 /// What `question` would meet at `service` now.
 pub(super) fn explain(service: &Service, question: &Question) -> Explanation {
@@ -27,10 +27,14 @@ pub(super) fn explain(service: &Service, question: &Question) -> Explanation {
     };
     // Where clients without an id go when their group is down is drawn anew; any position serves as an example.
     let example = position.unwrap_or_else(|| Position::random(u64::MAX / 2));
-    let group = service.usable_group(preferred, example, |i| service.groups[i].can_serve());
+    let group = service.usable_group(preferred, example, |i| {
+        service.groups[i].entrance == Entrance::Open && service.groups[i].can_serve()
+    });
     if group != Some(preferred) {
         let then = group.map_or("nobody else can serve".to_owned(), |g| format!("{} takes over", name(service, g)));
-        why = format!("{why}; {} has no healthy upstream, {then}", name(service, preferred));
+        let closed = service.groups[preferred].entrance != Entrance::Open;
+        let not = if closed { "is being drained, or was" } else { "has no healthy upstream" };
+        why = format!("{why}; {} {not}, {then}", name(service, preferred));
     }
     Explanation {
         group: group.map(|g| service.groups[g].name.clone()),

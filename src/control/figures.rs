@@ -8,26 +8,57 @@ use crate::model::names::ServiceName;
 /// Upper bounds of the buckets for durations, in seconds.
 const BOUNDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, f64::INFINITY];
 
+/// The same for drains, which take as long as the slowest request or tunnel.
+const DRAIN_BOUNDS: [f64; 12] = [0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, f64::INFINITY];
+
 /// Counts of what the controller did. Written by the controller, read by whoever asks for metrics.
 #[derive(Debug, Default)]
 pub(super) struct Figures(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    buckets: [u64; BOUNDS.len()],
-    seconds: f64,
-    switches: u64,
+    switches: Timings<{ BOUNDS.len() }>,
+    drains: Timings<{ DRAIN_BOUNDS.len() }>,
     rollbacks: BTreeMap<(ServiceName, &'static str), u64>,
+}
+
+/// How long something took, by bucket.
+#[derive(Debug)]
+struct Timings<const N: usize> {
+    buckets: [u64; N],
+    seconds: f64,
+    count: u64,
+}
+
+impl<const N: usize> Default for Timings<N> {
+    fn default() -> Self {
+        Self { buckets: [0; N], seconds: 0.0, count: 0 }
+    }
+}
+
+impl<const N: usize> Timings<N> {
+    fn add(&mut self, bounds: [f64; N], seconds: f64) {
+        let bucket = bounds.iter().position(|bound| seconds <= *bound).unwrap_or(N - 1);
+        self.buckets[bucket] += 1;
+        self.seconds += seconds;
+        self.count += 1;
+    }
+
+    /// Buckets (upper bound, count of its own), sum of seconds, count.
+    fn shown(&self, bounds: [f64; N]) -> (Vec<(f64, u64)>, f64, u64) {
+        (bounds.into_iter().zip(self.buckets).collect(), self.seconds, self.count)
+    }
 }
 
 impl Figures {
     /// Counts a switch or rollback that took `seconds`.
     pub(super) fn switched(&self, seconds: f64) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len() - 1);
-        counts.buckets[bucket] += 1;
-        counts.seconds += seconds;
-        counts.switches += 1;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).switches.add(BOUNDS, seconds);
+    }
+
+    /// Counts a drain that took `seconds` to its end.
+    pub(super) fn drained(&self, seconds: f64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).drains.add(DRAIN_BOUNDS, seconds);
     }
 
     /// Counts a rollback of `service`.
@@ -38,8 +69,12 @@ impl Figures {
 
     /// Buckets (upper bound, count of its own), sum of seconds, count.
     pub(super) fn switch_seconds(&self) -> (Vec<(f64, u64)>, f64, u64) {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (BOUNDS.into_iter().zip(counts.buckets).collect(), counts.seconds, counts.switches)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).switches.shown(BOUNDS)
+    }
+
+    /// The same of drains.
+    pub(super) fn drain_seconds(&self) -> (Vec<(f64, u64)>, f64, u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).drains.shown(DRAIN_BOUNDS)
     }
 
     /// By service and cause.

@@ -1,8 +1,13 @@
 //! Views: what is in force and what goes on, put together when somebody asks.
 
+use super::command::Rejected;
+use super::drains;
+use super::handle::unknown;
 use super::running::{Running, Shared};
-use super::view::{AdmissionView, GroupView, ListenerView, ServiceView, UpstreamView};
+use super::view::{AdmissionView, DrainView, GroupView, ListenerView, ServiceView, UpstreamView};
 use crate::config::spec::Bind;
+use crate::model::change::ServiceState;
+use crate::model::drain::Part;
 use crate::model::outcome::Outcome;
 use crate::routing::admission::Admission;
 use crate::routing::live::Health;
@@ -25,32 +30,59 @@ pub(super) fn service(shared: &Shared, running: &Running, service: &Service) -> 
         stable_split: state.stable.clone(),
         live: state.split.live().clone(),
         candidate: state.candidate().cloned(),
-        groups: service.groups.iter().map(|g| group(shared, service, g)).collect(),
+        groups: service.groups.iter().map(|g| group(shared, service, g, state)).collect(),
         pending_file_split: None,
     })
 }
 
-fn group(shared: &Shared, service: &Service, group: &Group) -> GroupView {
+fn group(shared: &Shared, service: &Service, group: &Group, state: &ServiceState) -> GroupView {
     let totals = group.live.totals();
     GroupView {
         name: group.name.clone(),
         in_flight: group.live.in_flight(),
+        streams: group.live.streams(),
         tunnels: group.live.tunnels(),
-        upstreams: group.upstreams.iter().map(|u| upstream(shared, u)).collect(),
+        drain: kept_out(shared, service, state, &Part { group: group.name.clone(), upstream: None }),
+        upstreams: group.upstreams.iter().map(|u| upstream(shared, service, group, u, state)).collect(),
         window: shared.windows.of(&service.name, &group.name, &totals),
         totals,
     }
 }
 
-fn upstream(shared: &Shared, upstream: &Upstream) -> UpstreamView {
+fn upstream(
+    shared: &Shared,
+    service: &Service,
+    group: &Group,
+    upstream: &Upstream,
+    state: &ServiceState,
+) -> UpstreamView {
     let live = &upstream.live;
+    let part = Part { group: group.name.clone(), upstream: Some(live.endpoint.url.clone()) };
     UpstreamView {
         url: live.endpoint.url.clone(),
         health: live.health(),
         in_flight: live.in_flight(),
+        drain: kept_out(shared, service, state, &part),
         last_check: shared.board.last(live.id),
         attempts: Outcome::ALL.map(|outcome| live.attempts(outcome)).to_vec(),
     }
+}
+
+/// The drain that keeps users away from `part`, where there is one.
+fn kept_out(shared: &Shared, service: &Service, state: &ServiceState, part: &Part) -> Option<DrainView> {
+    let drain = state.drains.get(part).filter(|drain| drain.keeps_out())?;
+    Some(drains::view(shared, service, part, drain))
+}
+
+/// The last drain of `part`, under way or ended.
+pub(super) fn drain(shared: &Shared, service: &str, part: &Part) -> Result<DrainView, Rejected> {
+    let running = shared.running.load();
+    let found = running.table.service(service).zip(running.desired.services.get(service));
+    let (table, state) = found.ok_or_else(|| unknown(&running.table, service))?;
+    let no_drain = || Rejected::NoDrain { service: table.name.clone(), part: part.clone() };
+    state.known(&table.name, &part.group)?;
+    let drain = state.drains.get(part).ok_or_else(no_drain)?;
+    Ok(drains::view(shared, table, part, drain))
 }
 
 /// Listeners, in the order of the file.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::command::{Force, Origin, Receipt, Rejected, TrafficChange};
+use super::command::{DrainChange, DrainReceipt, Force, Origin, Part, Receipt, Rejected, TrafficChange};
 use super::controller::Command;
+use super::drains::DrainCommand;
 use super::drift;
 use super::explain;
 use super::gather;
@@ -18,7 +19,8 @@ use super::reload::Asked;
 use super::running::Shared;
 use super::source::Source;
 use super::view::{
-    AdmissionView, Audit, Drift, Event, Explanation, ListenerView, Question, Readiness, ReloadReport, ServiceView,
+    AdmissionView, Audit, DrainView, Drift, Event, Explanation, ListenerView, Question, Readiness, ReloadReport,
+    ServiceView,
 };
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::Share;
@@ -110,14 +112,36 @@ impl Handle {
         self.ask(Request::Shift { service, group, share }, origin).await
     }
 
-    async fn ask(&self, request: Request, origin: Origin) -> Result<Receipt, Rejected> {
+    /// Begins a drain of a part of a service, or calls one off. Returns when that is durable and published.
+    ///
+    /// # Errors
+    /// [`Rejected`]; nothing was changed.
+    pub async fn drain(&self, change: DrainChange, origin: Origin) -> Result<DrainReceipt, Rejected> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Change { request, origin, arrived: Instant::now(), reply };
+        self.send(Command::Drain(DrainCommand::Change { change, origin, reply })).await?;
+        answer.await.map_err(|_| Rejected::ShuttingDown)?
+    }
+
+    /// How the drain of a part is getting on, or has ended.
+    ///
+    /// # Errors
+    /// [`Rejected::NoDrain`], and where there is no such service, group or upstream.
+    pub fn drain_of(&self, service: &str, part: &Part) -> Result<DrainView, Rejected> {
+        gather::drain(&self.shared, service, part)
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Rejected> {
         match timeout(QUEUED, self.commands.send(command)).await {
-            Ok(Ok(())) => answer.await.map_err(|_| Rejected::ShuttingDown)?,
+            Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Rejected::ShuttingDown),
             Err(_) => Err(Rejected::Store("too many changes are waiting for it".to_owned())),
         }
+    }
+
+    async fn ask(&self, request: Request, origin: Origin) -> Result<Receipt, Rejected> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Change { request, origin, arrived: Instant::now(), reply }).await?;
+        answer.await.map_err(|_| Rejected::ShuttingDown)?
     }
 
     /// Waits until every group that `change` leads to has a verdict, or has had its time for one.
@@ -139,7 +163,7 @@ impl Handle {
     fn undecided(&self, change: &TrafficChange) -> Option<Duration> {
         let running = self.shared.running.load();
         let (services, to) = match change {
-            TrafficChange::Switch { services, to, force: Force::No } => (services, Some(to)),
+            TrafficChange::Switch { services, to, force: Force::No, .. } => (services, Some(to)),
             TrafficChange::Rollback { services, force: Force::No } => (services, None),
             _ => return None,
         };
@@ -302,13 +326,18 @@ impl Handle {
         self.shared.figures.switch_seconds()
     }
 
+    /// Durations of drains so far, in the same form.
+    pub fn drain_seconds(&self) -> (Vec<(f64, u64)>, f64, u64) {
+        self.shared.figures.drain_seconds()
+    }
+
     /// Rollbacks so far by service and cause (`operator`, `monitor`).
     pub fn rollbacks(&self) -> Vec<(String, &'static str, u64)> {
         self.shared.figures.rollbacks()
     }
 }
 
-fn unknown(table: &Table, name: &str) -> Rejected {
+pub(super) fn unknown(table: &Table, name: &str) -> Rejected {
     let known = table.services.iter().map(|s| s.name.to_string()).collect::<Vec<_>>().join(", ");
     Rejected::UnknownService { name: name.to_owned(), known }
 }

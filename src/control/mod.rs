@@ -8,6 +8,7 @@ pub mod command;
 mod compile;
 mod controller;
 mod difference;
+mod drains;
 mod drift;
 mod events;
 mod explain;

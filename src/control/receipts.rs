@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::command::{Force, Receipt, ServiceReceipt, Stable, TrafficChange};
+use super::command::{
+    DrainChange, DrainReceipt, DrainWish, Force, Receipt, Replaced, ServiceReceipt, Stable, TrafficChange,
+};
 use super::view::ReloadReport;
 use crate::model::change::Intent;
 use crate::model::names::{GroupName, ServiceName};
@@ -36,6 +38,16 @@ impl Request {
         }
     }
 
+    /// What becomes of the groups that it replaces.
+    pub(super) fn replaced(&self) -> Replaced {
+        match self {
+            Request::Change(TrafficChange::Switch { replaced, .. }) => *replaced,
+            Request::Change(TrafficChange::Split { .. } | TrafficChange::Rollback { .. }) | Request::Shift { .. } => {
+                Replaced::Kept
+            }
+        }
+    }
+
     pub(super) fn intent(&self) -> Intent {
         match self.clone() {
             Request::Change(TrafficChange::Split { service, split, stable }) => {
@@ -54,8 +66,9 @@ impl Request {
             Request::Change(TrafficChange::Split { service, split, stable }) => json!({
                 "services": [service.as_str()], "split": split_value(split), "stable": *stable == Stable::Declared,
             }),
-            Request::Change(TrafficChange::Switch { services, to, force }) => json!({
+            Request::Change(TrafficChange::Switch { services, to, force, replaced }) => json!({
                 "services": names(services), "to": to.as_str(), "force": *force == Force::Yes,
+                "drain": *replaced == Replaced::Drained,
             }),
             Request::Change(TrafficChange::Rollback { services, force }) => json!({
                 "services": names(services), "force": *force == Force::Yes,
@@ -70,6 +83,35 @@ impl Request {
     pub(super) fn fingerprint(&self) -> String {
         format!("{} {}", self.kind(), self.asked())
     }
+}
+
+/// What was asked of a drain, for the audit log and to tell one request from another.
+pub(super) fn drain_asked(change: &DrainChange) -> Value {
+    let DrainChange { service, part, wish } = change;
+    let mut asked = json!({ "service": service.as_str(), "group": part.group.as_str(), "upstream": part.upstream });
+    match wish {
+        DrainWish::Begin { timeout, force } => {
+            asked["timeout_ms"] = json!(timeout.map(|t| t.as_millis() as u64));
+            asked["force"] = json!(*force == Force::Yes);
+        }
+        DrainWish::CallOff => asked["cancel"] = json!(true),
+    }
+    asked
+}
+
+/// Two changes of drains are the same when this is.
+pub(super) fn drain_fingerprint(change: &DrainChange) -> String {
+    format!("drain {}", drain_asked(change))
+}
+
+/// A drain's receipt as it is kept.
+pub(super) fn drain_to_value(receipt: DrainReceipt) -> Value {
+    json!({ "version": receipt.version, "changed": receipt.changed })
+}
+
+/// A drain's receipt that was kept; none when it makes no sense (any more).
+pub(super) fn drain_from_value(value: &Value) -> Option<DrainReceipt> {
+    Some(DrainReceipt { version: value.get("version")?.as_u64()?, changed: value.get("changed")?.as_bool()? })
 }
 
 /// The fingerprint of a reload: it has no parameters.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, watch};
 
+use super::drains::{Farewells, Progresses};
 use super::figures::Figures;
 use super::prober::Board;
 use super::registry::Registry;
@@ -13,7 +14,7 @@ use super::view::{self, Readiness};
 use super::window::Windows;
 use crate::config::spec::Spec;
 use crate::model::change::Desired;
-use crate::routing::table::Table;
+use crate::routing::table::{Entrance, Group, Table};
 use crate::store;
 
 /// Events that a slow receiver may be behind before it misses some.
@@ -30,6 +31,8 @@ pub(super) struct Running {
     pub(super) files: Arc<[PathBuf]>,
     pub(super) desired: Arc<Desired>,
     pub(super) registry: Arc<Registry>,
+    /// Drains whose deadline has come: their tunnels are told to end.
+    pub(super) farewells: Arc<Farewells>,
     /// Published, and compiled from the above.
     pub(super) table: Arc<Table>,
 }
@@ -48,6 +51,10 @@ pub(super) struct Shared {
     pub(super) store_trouble: watch::Receiver<Option<String>>,
     /// Whether the first health round is over. Written once.
     pub(super) first_round: watch::Receiver<bool>,
+    /// How drains are getting on. Written by the drainer, for those under way.
+    pub(super) drains: Progresses,
+    /// The generation in force; sent by the controller after `running` was written.
+    pub(super) published: watch::Sender<u64>,
     status: Mutex<Status>,
 }
 
@@ -73,6 +80,8 @@ impl Shared {
             events: broadcast::channel(EVENTS_AHEAD).0,
             store_trouble,
             first_round,
+            drains: Progresses::default(),
+            published: watch::channel(0).0,
             status: Mutex::default(),
         }
     }
@@ -133,7 +142,8 @@ impl Shared {
         let running = self.running.load();
         let dead = running.table.services.iter().filter(|service| {
             let takes_over = |i: usize| service.shares[i] > 0 || service.emergency == Some(i);
-            !service.groups.iter().enumerate().any(|(i, g)| takes_over(i) && g.can_serve())
+            let serves = |group: &Group| group.entrance == Entrance::Open && group.can_serve();
+            !service.groups.iter().enumerate().any(|(i, g)| takes_over(i) && serves(g))
         });
         dead.map(|s| format!("service {}: no group with a share has a healthy upstream", s.name)).collect()
     }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::compile::{compile, file_services};
 use super::controller::{Controller, Inbox};
+use super::drains::Farewells;
 use super::handle::Handle;
 use super::journal::{Journal, Otherwise, SharedStore, locked};
 use super::prober::{self, Report, targets};
@@ -18,7 +19,7 @@ use super::registry::Registry;
 use super::reload::{Reloader, Watch};
 use super::running::{Running, Shared};
 use super::source::{Loaded, Source};
-use super::{events, gather, resolver};
+use super::{drains, events, gather, resolver};
 use crate::model::adoption::{Adoption, adopt};
 use crate::model::change::Desired;
 use crate::model::cohort::Salt;
@@ -129,6 +130,7 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     others.spawn(prober::run(targets_seen, report));
     others.spawn(Arc::clone(&shared.windows).sample(reader.clone()));
     others.spawn(first_round(Arc::clone(&shared), round.0));
+    others.spawn(drains::run(Arc::clone(&shared), commands.clone(), reader.clone()));
     let reloader = Reloader { source: Arc::clone(&source), shared: Arc::clone(&shared), commands: commands.clone() };
     others.spawn(reloader.run(reloads_in, watch));
     let controller = Controller { publisher, running, journal, shared: Arc::clone(&shared), targets };
@@ -156,15 +158,17 @@ async fn first_publication(loaded: Loaded, desired: &Desired) -> Result<(Publish
         .await
         .map_err(|panicked| StartError::Config(vec![panicked.to_string()]))?
         .map_err(StartError::Config)?;
-    let (publisher, reader) = publish::channel(compile(&spec, desired, &registry));
+    let (publisher, reader) = publish::channel(compile(&spec, desired, &registry, &Farewells::new()));
     let running = Running {
         spec,
         text: loaded.text.into(),
         files: loaded.files.into(),
         desired: Arc::new(desired.clone()),
         registry: Arc::new(registry),
+        farewells: Arc::default(),
         table: publisher.current(),
     };
+    drains::set_entrances(&running.table, desired);
     Ok((publisher, reader, Arc::new(running)))
 }
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::model::drain::{Drain, Part};
 use crate::model::names::{GroupName, ListenerName, ServiceName};
 use crate::model::split::Split;
 use crate::routing::live::{GroupTotals, Health};
@@ -34,8 +35,12 @@ pub struct GroupView {
     pub name: GroupName,
     /// Requests under way.
     pub in_flight: u64,
+    /// Of these, answers that go on for long: Server-Sent Events, large downloads.
+    pub streams: u64,
     /// Tunnels open.
     pub tunnels: u64,
+    /// The drain that keeps users away, under way or ended.
+    pub drain: Option<DrainView>,
     /// Its upstreams in the order of the file.
     pub upstreams: Vec<UpstreamView>,
     /// Figures of the last seconds.
@@ -53,10 +58,68 @@ pub struct UpstreamView {
     pub health: Health,
     /// Attempts under way.
     pub in_flight: u64,
+    /// The drain that keeps users away, under way or ended.
+    pub drain: Option<DrainView>,
     /// The last probe.
     pub last_check: Option<CheckView>,
     /// Finished attempts by outcome, in the order of `Outcome::ALL`.
     pub attempts: Vec<u64>,
+}
+
+/// A drain, and the facts about what is drained.
+#[derive(Clone, Debug)]
+pub struct DrainView {
+    /// The service.
+    pub service: ServiceName,
+    /// The group, or one of its upstreams.
+    pub part: Part,
+    /// What is wanted, and how it ended.
+    pub drain: Drain,
+    /// Requests under way.
+    pub in_flight: u64,
+    /// Of these, answers that go on for long.
+    pub streams: u64,
+    /// Tunnels open.
+    pub tunnels: u64,
+    /// When the last request came, right to the second; none since the process began.
+    pub last_request: Option<Timestamp>,
+    /// What the application's hook has said last, where there is one.
+    pub hook: Option<HookView>,
+}
+
+/// What an application's hook has said last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookView {
+    /// How far it is.
+    pub state: HookState,
+    /// What is not as expected, for people; empty where there is nothing to say.
+    pub detail: String,
+}
+
+/// How far an application's hook is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookState {
+    /// It has not been started yet.
+    Starting,
+    /// It was started, and is asked whether it has finished.
+    Polling,
+    /// It has finished.
+    Done,
+    /// It was told that the drain is off.
+    Cancelled,
+}
+
+impl HookState {
+    /// Its name in the API.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Polling => "polling",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// The result of one probe.
@@ -128,7 +191,7 @@ pub struct Event {
     pub at: Timestamp,
     /// Who: name of a token, `local`, `file`, `pointsman` itself.
     pub actor: String,
-    /// What: `switch`, `split`, `rollback`, `reload`, `health`, `start`, `stop`; with `.refused` behind it where it
+    /// What: `switch`, `split`, `rollback`, `drain`, `reload`, `health`, `start`, `stop`; with `.refused` behind it where it
     /// was asked for and not done.
     pub kind: String,
     /// Which service, where it is about one.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::change::{Desired, ServiceState, over};
 use super::cohort::Salt;
+use super::drain::Part;
 use super::names::{GroupName, ServiceName};
 use super::split::Split;
 
@@ -101,7 +102,11 @@ fn adopted(old: &ServiceState, file: &FileService, version: u64) -> (ServiceStat
     let began_whole = if moved && old.split.is_whole() { fit(&old.split) } else { None };
     let stable = began_whole.or_else(|| fit(&old.stable)).unwrap_or_else(|| split.clone());
     let version = if split == old.split && stable == old.stable { old.version } else { version };
-    (ServiceState { split, stable, file_split, salt: old.salt, version }, moved.then_some(reason))
+    // Who is given traffic is open again; what is not in the file any more cannot be drained.
+    let has_grown = |group: &GroupName| split.share(group) > old.split.share(group);
+    let kept = |p: &Part| file.groups.contains(&p.group) && (p.upstream.is_some() || !has_grown(&p.group));
+    let drains = old.drains.iter().filter(|(part, _)| kept(part)).map(|(p, d)| (p.clone(), d.clone())).collect();
+    (ServiceState { split, stable, file_split, salt: old.salt, version, drains }, moved.then_some(reason))
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::cohort::Salt;
+use super::drain::{Drains, Wanted};
 use super::names::{GroupName, ServiceName};
 use super::split::{Share, Split};
 
@@ -34,8 +37,10 @@ pub struct ServiceState {
     pub file_split: Split,
     /// Key of the cohort hash.
     pub salt: Salt,
-    /// [`Desired::version`] when `split` or `stable` last changed.
+    /// [`Desired::version`] when anybody last changed it.
     pub version: u64,
+    /// Groups and upstreams that are being drained or were.
+    pub drains: Drains,
 }
 
 /// What is wanted of all services.
@@ -158,11 +163,11 @@ impl Intent {
     }
 }
 
-/// What `intent` makes of `desired`: all of it or nothing.
+/// What `intent` makes of `desired` at `at`: all of it or nothing. Groups that get traffic by it are open again.
 ///
 /// # Errors
 /// [`ChangeError`] when it names what there is not.
-pub fn decide(desired: &Desired, intent: &Intent) -> Result<Decision, ChangeError> {
+pub fn decide(desired: &Desired, intent: &Intent, at: Timestamp) -> Result<Decision, ChangeError> {
     let mut next = desired.clone();
     let mut moves = Vec::new();
     for name in intent.services() {
@@ -173,23 +178,31 @@ pub fn decide(desired: &Desired, intent: &Intent) -> Result<Decision, ChangeErro
         let (after, stable) = (state.split.clone(), state.stable.clone());
         moves.push(Move { service: name.clone(), before: old.split, after, stable, changed });
     }
-    let decision = Decision { desired: next, moves };
-    Ok(if decision.changed() { decision.numbered() } else { decision })
+    let mut decision = Decision { desired: next, moves };
+    let wanted = match intent {
+        Intent::Switch { .. } | Intent::Rollback { .. } => Wanted::EveryShare,
+        Intent::Split { .. } | Intent::Shift { .. } => Wanted::MoreShare,
+    };
+    decision.reopen_wanted(at, wanted);
+    decision.number(false);
+    Ok(decision)
 }
 
 impl Decision {
-    fn numbered(mut self) -> Self {
-        self.desired.version += 1;
+    /// Gives what has changed its version; a new one, unless it was changed and numbered before.
+    pub(super) fn number(&mut self, was_changed: bool) {
+        if self.changed() && !was_changed {
+            self.desired.version += 1;
+        }
         for moved in self.moves.iter().filter(|m| m.changed) {
             if let Some(state) = self.desired.services.get_mut(moved.service.as_str()) {
                 state.version = self.desired.version;
             }
         }
-        self
     }
 }
 
-fn unknown_service(desired: &Desired, name: &ServiceName) -> ChangeError {
+pub(super) fn unknown_service(desired: &Desired, name: &ServiceName) -> ChangeError {
     ChangeError::UnknownService { name: name.to_string(), known: listed(desired.services.keys()) }
 }
 
@@ -202,7 +215,7 @@ impl ServiceState {
     /// The state of a service that the file names for the first time.
     #[must_use]
     pub fn first(split: Split, salt: Salt, version: u64) -> Self {
-        Self { stable: split.clone(), file_split: split.clone(), split, salt, version }
+        Self { stable: split.clone(), file_split: split.clone(), split, salt, version, drains: Drains::new() }
     }
 
     /// The group that may come next: of two groups the one that is not live.
@@ -217,7 +230,11 @@ impl ServiceState {
         self.split.iter().map(|(g, _)| g)
     }
 
-    fn known(&self, service: &ServiceName, group: &GroupName) -> Result<(), ChangeError> {
+    /// Whether it has this group.
+    ///
+    /// # Errors
+    /// [`ChangeError::UnknownGroup`] with those that it has.
+    pub fn known(&self, service: &ServiceName, group: &GroupName) -> Result<(), ChangeError> {
         if self.groups().any(|g| g == group) {
             return Ok(());
         }
@@ -295,10 +312,10 @@ mod tests {
     fn a_rollback_after_a_switch_leads_back_and_repeating_it_changes_nothing() {
         let switched = after(&started("blue 100 green 0"), &[switch("green")]);
         assert_eq!(shop(&switched).stable, split("blue 100 green 0"));
-        let back = decide(&switched, &rollback()).unwrap();
+        let back = decide(&switched, &rollback(), now()).unwrap();
         assert!(back.changed());
         assert_eq!(shop(&back.desired).split, split("blue 100 green 0"));
-        let again = decide(&back.desired, &rollback()).unwrap();
+        let again = decide(&back.desired, &rollback(), now()).unwrap();
         assert!(!again.changed());
         assert_eq!(again.desired, back.desired);
     }
@@ -307,7 +324,7 @@ mod tests {
     fn doing_what_is_already_so_keeps_the_version_and_the_way_back() {
         let switched = after(&started("blue 100 green 0"), &[switch("green")]);
         for intent in [switch("green"), set("green 100"), shift("green", 100.0), shift("blue", 0.0)] {
-            let again = decide(&switched, &intent).unwrap();
+            let again = decide(&switched, &intent, now()).unwrap();
             assert!(!again.changed(), "{intent:?}");
             assert_eq!(again.desired, switched);
         }
@@ -320,19 +337,19 @@ mod tests {
         let desired = after(&started("blue 100 green 0"), &[declared.clone(), shift("green", 80.0)]);
         assert_eq!(shop(&after(&desired, &[rollback()])).split, split("blue 50 green 50"));
         let at_50 = after(&started("blue 100 green 0"), &[set("blue 50 green 50")]);
-        let declaring = decide(&at_50, &declared).unwrap();
+        let declaring = decide(&at_50, &declared, now()).unwrap();
         assert!(declaring.changed() && declaring.desired.version == at_50.version + 1);
-        assert!(!decide(&declaring.desired, &declared).unwrap().changed());
+        assert!(!decide(&declaring.desired, &declared, now()).unwrap().changed());
     }
 
     #[test]
     fn what_is_not_there_is_refused_with_the_names_that_are() {
         let desired = started("blue 100 green 0");
-        let unknown = decide(&desired, &switch("red")).unwrap_err().to_string();
+        let unknown = decide(&desired, &switch("red"), now()).unwrap_err().to_string();
         assert_eq!(unknown, "service shop has no group \"red\"; its groups are blue, green");
-        let unknown = decide(&desired, &Intent::Rollback { services: vec![service("shop"), service("api")] });
+        let unknown = decide(&desired, &Intent::Rollback { services: vec![service("shop"), service("api")] }, now());
         assert_eq!(unknown.unwrap_err().to_string(), "there is no service \"api\"; the services are shop");
-        assert!(decide(&desired, &set("blue 50 red 50")).is_err());
+        assert!(decide(&desired, &set("blue 50 red 50"), now()).is_err());
     }
 
     #[test]
@@ -358,7 +375,7 @@ mod tests {
             api.name = service("api");
             let mut desired = adopt(&Desired::default(), &[file("blue 100 canary 0 green 0"), api], || Salt(1)).desired;
             for intent in &intents {
-                let decision = decide(&desired, intent).unwrap();
+                let decision = decide(&desired, intent, now()).unwrap();
                 let next = &decision.desired;
                 prop_assert_eq!(next.version, desired.version + u64::from(decision.changed()));
                 prop_assert_eq!(decision.changed(), *next != desired);
@@ -383,7 +400,7 @@ mod tests {
                         _ => prop_assert_eq!(&state.stable, if touched { &state.split } else { &old.stable }),
                     }
                 }
-                let again = decide(next, intent).unwrap();
+                let again = decide(next, intent, now()).unwrap();
                 prop_assert!(!again.changed(), "repeating changed something: {:?}", intent);
                 desired = decision.desired;
             }

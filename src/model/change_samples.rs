@@ -5,6 +5,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::adoption::{FileService, adopt};
 
+/// Any moment.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_second(1_700_000_000).unwrap()
+}
+
 pub(crate) fn group(name: &str) -> GroupName {
     GroupName::new(name).unwrap()
 }
@@ -33,7 +38,7 @@ pub(crate) fn shop(desired: &Desired) -> &ServiceState {
 }
 
 pub(crate) fn after(desired: &Desired, intents: &[Intent]) -> Desired {
-    intents.iter().fold(desired.clone(), |d, i| decide(&d, i).unwrap().desired)
+    intents.iter().fold(desired.clone(), |d, i| decide(&d, i, now()).unwrap().desired)
 }
 
 pub(crate) fn set(text: &str) -> Intent {

@@ -6,12 +6,14 @@
 pub mod adoption;
 pub mod change;
 pub mod cohort;
+pub mod drain;
 pub mod fields;
 pub mod health;
 pub mod histogram;
 pub mod matching;
 pub mod names;
 pub mod outcome;
+pub mod period;
 pub mod slow_start;
 pub mod split;
 pub mod websocket;

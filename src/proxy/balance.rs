@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::affinity::Place;
 use crate::config::spec::Balance;
 use crate::model::slow_start;
-use crate::routing::live::{GroupSlot, Health};
+use crate::routing::live::{Entrance, GroupSlot, Health};
 use crate::routing::table::{Group, Upstream};
 
 /// Below this part of healthy upstreams (one in …) all are used.
@@ -28,12 +28,14 @@ pub(super) fn upstream(
     slot: &GroupSlot,
     worker: usize,
     tried: &[usize],
+    comer: Comer,
 ) -> Option<usize> {
-    // One upstream, the usual case: no choice to make. That it is unhealthy was found out when choosing the group.
-    if let ([_], []) = (&group.upstreams[..], tried) {
-        return Some(0);
+    // One upstream, the usual case: no choice to make. That it is unhealthy or closed was found out when choosing the
+    // group.
+    if let ([only], []) = (&group.upstreams[..], tried) {
+        return comer.may_enter(only.live.entrance()).then_some(0);
     }
-    let mut eligible = eligible(group);
+    let mut eligible = eligible(group, comer);
     eligible.retain(|i| !tried.contains(i));
     match (&eligible[..], balance) {
         ([], _) => None,
@@ -44,16 +46,36 @@ pub(super) fn upstream(
     }
 }
 
-fn eligible(group: &Group) -> Indices {
-    let with = |wanted: Health| -> Indices {
-        group.upstreams.iter().enumerate().filter(|(_, u)| u.live.health() == wanted).map(|(i, _)| i).collect()
-    };
-    let healthy = with(Health::Healthy);
-    if healthy.len() * PANIC >= group.upstreams.len() && !healthy.is_empty() {
+/// Who wants to come to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comer {
+    User,
+    /// Somebody who tries it out before users come.
+    Validation,
+}
+
+impl Comer {
+    /// Whether `entrance` is open to it.
+    pub(super) fn may_enter(self, entrance: Entrance) -> bool {
+        match entrance {
+            Entrance::Open => true,
+            Entrance::ToValidation => self == Self::Validation,
+            Entrance::Closed => false,
+        }
+    }
+}
+
+/// Those that are open, and among these by health.
+fn eligible(group: &Group, comer: Comer) -> Indices {
+    let open = || group.upstreams.iter().enumerate().filter(|(_, u)| comer.may_enter(u.live.entrance()));
+    let with =
+        |wanted: Health| -> Indices { open().filter(|(_, u)| u.live.health() == wanted).map(|(i, _)| i).collect() };
+    let (all, healthy): (Indices, _) = (open().map(|(i, _)| i).collect(), with(Health::Healthy));
+    if healthy.len() * PANIC >= all.len() && !healthy.is_empty() {
         return healthy;
     }
     let unknown = with(Health::Unknown);
-    if healthy.is_empty() && !unknown.is_empty() { unknown } else { (0..group.upstreams.len()).collect() }
+    if healthy.is_empty() && !unknown.is_empty() { unknown } else { all }
 }
 
 /// Two different ones drawn by weight, of which the one with fewer attempts of this worker in flight, by weight ("power of two

@@ -1,6 +1,8 @@
 //! Chooses where a request goes and claims its place there, in one step.
 //!
-//! A service that takes so many requests at a time is asked for a place first. Order of decision: listener for validation, rule, affinity, split. Health is looked at afterwards. The claim is
+//! A service that takes so many requests at a time is asked for a place first. Order of
+//! decision: listener for validation, rule, affinity, split. Whether the group is open and healthy is looked at
+//! afterwards. The claim is
 //! entered, then it is checked that the table is still the published one; if not, everything starts over with the new
 //! table (see [`crate::routing::claim`]).
 
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::affinity::{self, Place};
+use super::balance::Comer;
 use super::error::ProxyError;
 use super::worker::Worker;
 use crate::config::spec::SendsTo;
@@ -18,7 +21,7 @@ use crate::model::matching::Facts;
 use crate::routing::admission::{Admission, Admitted};
 use crate::routing::live::{GroupSlot, Health};
 use crate::routing::publish::Snapshot;
-use crate::routing::table::{Action, Group, Listener, Route, Service, Target, allowed};
+use crate::routing::table::{Action, Entrance, Group, Listener, Route, Service, Target, allowed};
 
 /// A request's count at its group, given back when dropped.
 #[derive(Debug)]
@@ -156,7 +159,9 @@ fn group(
 ) -> Result<usize, ProxyError> {
     if sends_to == SendsTo::Candidate {
         // Never anybody else: that would prove nothing about the candidate.
-        let candidate = service.candidate.filter(|&i| usable(&service.groups[i], Health::Unknown));
+        let may =
+            |group: &Group| group.entrance != Entrance::Closed && usable(group, Health::Unknown, Comer::Validation);
+        let candidate = service.candidate.filter(|&i| may(&service.groups[i]));
         return candidate.ok_or(ProxyError::NoCandidate);
     }
     let ruled = if service.rules.is_empty() { None } else { service.rule(facts) };
@@ -170,15 +175,18 @@ fn group(
 /// `preferred`, or whoever stands in for it: first among groups that are known to be healthy, then among those not
 /// known to be unhealthy (a service that was configured a moment ago has no verdict yet).
 fn by_health(service: &Service, preferred: usize, place: Place, may: impl Fn(usize) -> bool) -> Option<usize> {
-    let among =
-        |worst| service.usable_group(preferred, place.position, |i| may(i) && usable(&service.groups[i], worst));
+    let open = |i: usize| may(i) && service.groups[i].entrance == Entrance::Open;
+    let among = |worst| {
+        let may = |i: usize| open(i) && usable(&service.groups[i], worst, Comer::User);
+        service.usable_group(preferred, place.position, may)
+    };
     among(Health::Healthy).or_else(|| among(Health::Unknown))
 }
 
-fn usable(group: &Group, worst: Health) -> bool {
+fn usable(group: &Group, worst: Health, comer: Comer) -> bool {
     group.upstreams.iter().any(|u| {
         let health = u.live.health();
-        health == Health::Healthy || health == worst
+        (health == Health::Healthy || health == worst) && comer.may_enter(u.live.entrance())
     })
 }
 

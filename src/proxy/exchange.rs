@@ -7,6 +7,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::balance::Comer;
 use super::choose::Claim;
 use super::connection::Client;
 use super::worker::Worker;
@@ -61,6 +62,7 @@ impl Exchange {
     ) -> Self {
         let budget = claim.service().retries.budget.ppm();
         claim.slot().retry_tokens.deposit(budget);
+        claim.slot().last.set(client.worker.unix());
         let bound = if client.listener.sends_to == SendsTo::Candidate { Bound::ToGroup } else { Bound::No };
         Self {
             worker: Rc::clone(&client.worker),
@@ -79,11 +81,21 @@ impl Exchange {
         self.claim.service().retries.across_groups && self.bound == Bound::No
     }
 
+    /// On whose behalf it comes to upstreams.
+    pub(super) fn comer(&self) -> Comer {
+        match self.bound {
+            Bound::No => Comer::User,
+            Bound::ToGroup => Comer::Validation,
+        }
+    }
+
     /// An attempt at the upstream with this index begins.
     pub(super) fn begin_attempt(&mut self, upstream: usize) {
         let Claim { snapshot, service, group, .. } = &self.claim;
         let attempt = Attempt { snapshot: Rc::clone(snapshot), service: *service, group: *group, upstream };
-        attempt.live().slot(self.worker.index).in_flight.enter();
+        let slot = attempt.live().slot(self.worker.index);
+        slot.in_flight.enter();
+        slot.last.set(self.worker.unix());
         if let Some(record) = &mut self.record {
             record.upstream = Some(attempt.live().endpoint.url.clone());
             record.attempts += 1;

@@ -92,7 +92,7 @@ pub(super) async fn forward(
 fn next_upstream(exchange: &Exchange, place: Place, tried: &Tried) -> Option<usize> {
     let claim = &exchange.claim;
     let (group, balance) = (claim.group(), claim.service().balance);
-    balance::upstream(group, balance, place, claim.slot(), exchange.worker.index, &tried.upstreams)
+    balance::upstream(group, balance, place, claim.slot(), exchange.worker.index, &tried.upstreams, exchange.comer())
 }
 
 /// Another upstream of the group, else one of another group, which is then claimed instead.

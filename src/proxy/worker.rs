@@ -40,6 +40,8 @@ pub(super) struct Worker {
     pub(super) access_log: Option<access_log::Sink>,
     /// Seconds since it began, counted by its housekeeping: a clock that costs nothing to read.
     seconds: Cell<u64>,
+    /// Seconds since 1970, written with it.
+    unix: Cell<u64>,
     /// The time for `Date`, written once a second.
     date: RefCell<HeaderValue>,
     /// What passes through tunnels passes through here; nobody keeps it across an await.
@@ -50,6 +52,11 @@ impl Worker {
     /// Seconds since the worker began.
     pub(super) fn now(&self) -> u64 {
         self.seconds.get()
+    }
+
+    /// Seconds since 1970, right to the second.
+    pub(super) fn unix(&self) -> u64 {
+        self.unix.get()
     }
 
     /// The time as `Date` has it (RFC 9110, section 6.6.1), right to the second.
@@ -64,8 +71,13 @@ impl Worker {
 
     fn tick(&self) {
         self.seconds.set(self.seconds.get() + 1);
+        self.unix.set(unix());
         *self.date.borrow_mut() = date();
     }
+}
+
+fn unix() -> u64 {
+    u64::try_from(Timestamp::now().as_second()).unwrap_or(0)
 }
 
 fn date() -> HeaderValue {
@@ -177,6 +189,7 @@ async fn run(
         connections: Connections::default(),
         access_log: log,
         seconds: Cell::new(0),
+        unix: Cell::new(unix()),
         date: RefCell::new(date()),
         scratch: RefCell::new(vec![0; SCRATCH].into()),
     });

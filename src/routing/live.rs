@@ -43,8 +43,27 @@ impl Count {
 pub struct UpstreamSlot {
     /// Attempts under way.
     pub in_flight: Slot,
+    /// Tunnels open.
+    pub tunnels: Slot,
     /// Finished attempts by [`Outcome`].
     pub attempts: [Count; Outcome::ALL.len()],
+    /// When the last attempt began.
+    pub last: Latest,
+}
+
+/// A moment in seconds since 1970, with one writing thread; 0: never.
+#[derive(Debug, Default)]
+pub struct Latest(AtomicU64);
+
+impl Latest {
+    /// It is now. Only the slot's worker may call this.
+    pub fn set(&self, seconds: u64) {
+        self.0.store(seconds, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Who may come to a group or an upstream.
@@ -167,6 +186,18 @@ impl UpstreamLive {
         self.slots.iter().map(|s| s.0.in_flight.count()).sum()
     }
 
+    /// When the last attempt began, in seconds since 1970; 0: there was none.
+    #[must_use]
+    pub fn last_request(&self) -> u64 {
+        self.slots.iter().map(|s| s.0.last.get()).max().unwrap_or(0)
+    }
+
+    /// Tunnels open, over all workers. A request that becomes one is in both counts for a moment, never in none.
+    #[must_use]
+    pub fn tunnels(&self) -> u64 {
+        self.slots.iter().map(|s| s.0.tunnels.count()).sum()
+    }
+
     /// Finished attempts with this outcome, over all workers.
     #[must_use]
     pub fn attempts(&self, outcome: Outcome) -> u64 {
@@ -220,10 +251,14 @@ const CODES: usize = 500;
 pub struct GroupSlot {
     /// Requests under way, from the choice of the group to the last byte of the answer.
     pub in_flight: Slot,
+    /// When the last request came.
+    pub last: Latest,
     /// Requests that were balanced in turn so far.
     pub turns: Count,
     /// Tunnels open.
     pub tunnels: Slot,
+    /// Streams among the requests under way: answers of events, or that have been on their way for long.
+    pub streams: Slot,
     /// Retries that were sent because an attempt at this group failed.
     pub retries: Count,
     /// Tunnels that have ended, by [`TunnelEnd`].
@@ -241,8 +276,10 @@ impl Default for GroupSlot {
         let counts = |n| (0..n).map(|_| Count::default()).collect();
         Self {
             in_flight: Slot::default(),
+            last: Latest::default(),
             turns: Count::default(),
             tunnels: Slot::default(),
+            streams: Slot::default(),
             retries: Count::default(),
             tunnel_ends: Default::default(),
             retry_tokens: RetryTokens::default(),
@@ -317,6 +354,18 @@ impl GroupLive {
     #[must_use]
     pub fn tunnels(&self) -> u64 {
         self.slots.iter().map(|s| s.0.tunnels.count()).sum()
+    }
+
+    /// When the last request came, in seconds since 1970; 0: there was none.
+    #[must_use]
+    pub fn last_request(&self) -> u64 {
+        self.slots.iter().map(|s| s.0.last.get()).max().unwrap_or(0)
+    }
+
+    /// Streams among the requests under way, over all workers: those that a drain will wait for in vain.
+    #[must_use]
+    pub fn streams(&self) -> u64 {
+        self.slots.iter().map(|s| s.0.streams.count()).sum()
     }
 
     /// Everything counted so far, over all workers.

@@ -218,10 +218,13 @@ pub enum Reason {
 }
 
 impl Group {
-    /// Whether a request can be sent here: at least one upstream is healthy.
+    /// Whether a request could be served here: at least one upstream is healthy and open. Whether it may come is
+    /// another question ([`Group::entrance`]).
     #[must_use]
     pub fn can_serve(&self) -> bool {
-        self.upstreams.iter().any(|u| u.live.health() == super::live::Health::Healthy)
+        let serves =
+            |u: &Upstream| u.live.health() == super::live::Health::Healthy && u.live.entrance() == Entrance::Open;
+        self.upstreams.iter().any(serves)
     }
 }
 

@@ -5,6 +5,7 @@ use rusqlite::{Connection, Row, params};
 use serde_json::{Map, Value};
 
 use super::chain::{Hash, Line};
+use super::drains;
 use super::{Event, KeptReceipt, NewEvent};
 use crate::model::change::ServiceState;
 use crate::model::cohort::Salt;
@@ -12,7 +13,7 @@ use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::{Share, Split};
 
 pub(super) const SELECT_SERVICES: &str =
-    "SELECT name, split, stable_split, file_split, salt, version FROM service_state";
+    "SELECT name, split, stable_split, file_split, salt, version, drains FROM service_state";
 pub(super) const SELECT_RECEIPT: &str =
     "SELECT key, fingerprint, receipt, at FROM idempotency WHERE key = ?1 AND at >= ?2";
 pub(super) const SELECT_EVENTS: &str =
@@ -33,17 +34,27 @@ pub(super) fn service(row: &Row<'_>) -> rusqlite::Result<(ServiceName, ServiceSt
         file_split: split(row, 3)?,
         salt: Salt(u128::from_be_bytes(row.get(4)?)),
         version: row.get(5)?,
+        drains: drains::read(&row.get::<_, String>(6)?).map_err(|e| unreadable(6, e))?,
     };
     Ok((name, state))
 }
 
 pub(super) fn write_service(to: &Connection, name: &ServiceName, state: &ServiceState) -> rusqlite::Result<()> {
     let mut statement = to.prepare_cached(
-        "INSERT OR REPLACE INTO service_state (name, split, stable_split, file_split, salt, version) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT OR REPLACE INTO service_state (name, split, stable_split, file_split, salt, version, drains) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
     let (split, stable, file) = (text(&state.split), text(&state.stable), text(&state.file_split));
-    statement.execute(params![name.as_str(), split, stable, file, state.salt.0.to_be_bytes(), state.version])?;
+    let drains = drains::text(&state.drains);
+    statement.execute(params![
+        name.as_str(),
+        split,
+        stable,
+        file,
+        state.salt.0.to_be_bytes(),
+        state.version,
+        drains
+    ])?;
     Ok(())
 }
 

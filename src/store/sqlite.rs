@@ -16,7 +16,7 @@ use super::chain::{GENESIS, Hash};
 use super::{Batch, Event, EventQuery, KeptReceipt, NewEvent, Store, StoreError, Stored, Verified, rows};
 
 /// What changes a database from one schema to the next; its length is the newest schema's number.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// How long a commit waits for a client that has locked the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);

@@ -28,6 +28,8 @@ pub struct Samples {
     pub rollbacks: Vec<(String, &'static str, u64)>,
     /// How long switches and rollbacks took.
     pub switch_seconds: Durations,
+    /// How long drains took.
+    pub drain_seconds: Durations,
 }
 
 /// One group of a service.
@@ -41,6 +43,8 @@ pub struct GroupSample {
     pub share: f64,
     /// Requests under way.
     pub in_flight: u64,
+    /// Of these, answers that go on for long.
+    pub streams: u64,
     /// Tunnels open.
     pub tunnels: u64,
     /// Retries that its failures caused.
@@ -149,6 +153,8 @@ impl Samples {
     fn groups(&self, out: &mut Writer<'_>) -> std::fmt::Result {
         let all = || self.groups.iter();
         out.gauges("in_flight", "Requests under way", all().map(|g| (g.labels(), g.in_flight as f64)))?;
+        let streams = all().map(|g| (g.labels(), g.streams as f64));
+        out.gauges("streams", "Answers under way that go on for long: events, large downloads", streams)?;
         out.gauges("tunnels", "Tunnels open", all().map(|g| (g.labels(), g.tunnels as f64)))?;
         let ended = all().flat_map(|g| {
             TunnelEnd::ALL.map(|end| {
@@ -190,6 +196,7 @@ impl Samples {
             .map(|(service, cause, n)| ([("service", service.clone()), ("cause", (*cause).to_owned())], *n));
         out.counters("rollbacks", "Rollbacks, by who or what caused them", rollbacks)?;
         out.histogram("switch_seconds", "Switches and rollbacks, from command to publication", &self.switch_seconds)?;
+        out.histogram("drain_seconds", "Drains, from begin to end", &self.drain_seconds)?;
         let reload = f64::from(u8::from(self.last_reload_ok));
         out.gauge("config_last_reload_successful", "Whether the last reload of the file succeeded", reload)?;
         out.gauges("build_info", "This program", std::iter::once(([("version", self.version)], 1.0)))
@@ -282,6 +289,7 @@ mod tests {
             group: "blue".into(),
             share: 87.5,
             in_flight: 3,
+            streams: 1,
             tunnels: 2,
             retries: 1,
             tunnel_ends: [4, 1, 0],
@@ -297,6 +305,7 @@ mod tests {
             admissions: vec![("shop".into(), 4, 9)],
             rollbacks: vec![("shop".into(), "operator", 2)],
             switch_seconds: Durations { buckets: vec![(0.001, 1), (0.01, 2)], sum: 5.0, count: 4 },
+            drain_seconds: Durations { buckets: vec![(1.0, 1), (5.0, 2)], sum: 9.0, count: 3 },
         }
     }
 
@@ -314,7 +323,9 @@ mod tests {
             r#"pointsman_retries_total{service="shop",group="blue"} 1"#,
             r#"pointsman_tunnels_ended_total{service="shop",group="blue",end="closed"} 4"#,
             r#"pointsman_in_flight{service="shop",group="blue"} 3.0"#,
+            r#"pointsman_streams{service="shop",group="blue"} 1.0"#,
             r#"pointsman_tunnels{service="shop",group="blue"} 2.0"#,
+            "pointsman_drain_seconds_count 3",
             r#"pointsman_connections{listener="web"} 7.0"#,
             r#"pointsman_split_share{service="shop",group="blue"} 87.5"#,
             r#"pointsman_upstream_healthy{service="shop",group="blue",upstream="http://127.0.0.1:9001"} 1.0"#,

@@ -31,7 +31,7 @@ pub struct SwitchRequest {
     /// Whether an unhealthy group is accepted.
     #[serde(default)]
     pub force: bool,
-    /// Not supported by this version: leave out, or false.
+    /// Whether the groups that lose their share are drained.
     #[serde(default)]
     pub drain: bool,
     /// Not supported by this version: leave out, or null.
@@ -53,7 +53,7 @@ pub struct SwitchServicesRequest {
     /// Whether an unhealthy group is accepted.
     #[serde(default)]
     pub force: bool,
-    /// Not supported by this version: leave out, or false.
+    /// Whether the groups that lose their share are drained.
     #[serde(default)]
     pub drain: bool,
     /// Not supported by this version: leave out, or null.

@@ -4,6 +4,7 @@
 //! floor knows them.
 
 mod change;
+mod drain;
 mod event;
 mod service;
 
@@ -18,6 +19,7 @@ pub use change::{
     Receipt, RollbackRequest, RollbackServicesRequest, ServiceReceipt, ShiftRequest, SplitRequest, SwitchRequest,
     SwitchServicesRequest,
 };
+pub use drain::{Drain, DrainHook, DrainReceipt, DrainRequest};
 pub use event::{Config, ConfigService, Drift, DriftReport, Event, Events, Explanation, Listener, Readiness, Reload};
 pub use service::{Check, Group, Service, Services, Upstream, Window};
 

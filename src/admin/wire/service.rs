@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Number, Shares, rounded, shares};
+use super::{Drain, Number, Shares, rounded, shares};
 use crate::control::view::{CheckView, GroupView, ServiceView, UpstreamView, Window as WindowView};
 
 /// All services.
@@ -52,13 +52,15 @@ pub struct Service {
 pub struct Group {
     /// Requests under way.
     pub in_flight: u64,
+    /// Of these, answers that go on for long: Server-Sent Events, large downloads.
+    #[serde(default)]
+    pub streams: u64,
     /// Tunnels (WebSockets) open.
     pub tunnels: u64,
     /// State of its circuit breaker.
     pub circuit: String,
-    /// The drain under way.
-    #[schema(value_type = Option<Object>)]
-    pub draining: Option<serde_json::Value>,
+    /// The drain that keeps users away, under way or ended; null: the group is open.
+    pub draining: Option<Drain>,
     /// In the order of the file.
     pub upstreams: Vec<Upstream>,
     /// Figures of the last seconds.
@@ -76,6 +78,9 @@ pub struct Upstream {
     pub ejected: bool,
     /// Attempts under way.
     pub in_flight: u64,
+    /// The drain of this upstream alone that keeps users away, under way or ended; null: it is open.
+    #[serde(default)]
+    pub draining: Option<Drain>,
     /// The last health check.
     pub last_check: Option<Check>,
 }
@@ -140,9 +145,10 @@ impl From<GroupView> for Group {
     fn from(view: GroupView) -> Self {
         Self {
             in_flight: view.in_flight,
+            streams: view.streams,
             tunnels: view.tunnels,
             circuit: "closed".to_owned(),
-            draining: None,
+            draining: view.drain.map(Into::into),
             upstreams: view.upstreams.into_iter().map(Into::into).collect(),
             window: view.window.into(),
         }
@@ -156,6 +162,7 @@ impl From<UpstreamView> for Upstream {
             health: view.health.label().to_owned(),
             ejected: false,
             in_flight: view.in_flight,
+            draining: view.drain.map(Into::into),
             last_check: view.last_check.map(Into::into),
         }
     }
@@ -198,13 +205,16 @@ mod tests {
             url: "http://127.0.0.1:9001".into(),
             health: Health::Healthy,
             in_flight: 3,
+            drain: None,
             last_check: None,
             attempts: vec![],
         };
         let group = GroupView {
             name: blue.clone(),
             in_flight: 3,
+            streams: 1,
             tunnels: 2,
+            drain: None,
             upstreams: vec![upstream],
             window: WindowView {
                 seconds: 60,
@@ -231,8 +241,8 @@ mod tests {
             "name": "shop", "version": 12, "split": {"blue": 100, "green": 0}, "stable_split": {"blue": 100, "green": 0},
             "live": "blue", "candidate": "green",
             "groups": {"blue": {
-                "in_flight": 3, "tunnels": 2, "circuit": "closed", "draining": null,
-                "upstreams": [{"url": "http://127.0.0.1:9001", "health": "healthy", "ejected": false, "in_flight": 3, "last_check": null}],
+                "in_flight": 3, "streams": 1, "tunnels": 2, "circuit": "closed", "draining": null,
+                "upstreams": [{"url": "http://127.0.0.1:9001", "health": "healthy", "ejected": false, "in_flight": 3, "draining": null, "last_check": null}],
                 "window": {"seconds": 60, "requests": 600, "errors": 1, "rps": 10, "error_rate": 0.001_667,
                            "mean_ms": null, "p50_ms": null, "p95_ms": null, "p99_ms": null}}},
             "rollout": null, "hold": null, "pending_file_split": null,

@@ -12,12 +12,12 @@ use crate::routing::addresses::{self, DialError};
 use crate::routing::live::UpstreamLive;
 
 /// A byte stream to an upstream.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(in crate::control) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Which HTTP is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub(in crate::control) enum Version {
     Http1,
     Http2,
 }
@@ -43,7 +43,7 @@ pub(super) async fn connect(live: &UpstreamLive, deadline: Instant) -> Result<Bo
 }
 
 /// Connects to the target as requests do: with TLS where it speaks it, offering `alpn`.
-pub(super) async fn open(
+pub(in crate::control) async fn open(
     target: &Target,
     alpn: &[&[u8]],
     deadline: Instant,

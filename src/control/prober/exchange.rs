@@ -29,7 +29,7 @@ pub(super) const AGENT: &str = concat!("pointsman/", env!("CARGO_PKG_VERSION"), 
 
 /// How much of the body matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(in crate::control) enum Wanted {
     /// Nothing.
     Head,
     /// The first bytes, if they come soon.
@@ -40,7 +40,7 @@ pub(super) enum Wanted {
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(in crate::control) struct Answer {
     pub(super) head: response::Parts,
     /// Its first [`MOST`] bytes at the most.
     pub(super) body: Bytes,
@@ -49,7 +49,7 @@ pub(super) struct Answer {
 }
 
 /// The request for `path` in the form of the protocol's version.
-pub(super) fn request(
+pub(in crate::control) fn request(
     target: &Target,
     version: Version,
     method: Method,
@@ -73,7 +73,7 @@ pub(super) fn request(
 }
 
 /// Sends `request` and reads as much of the answer as `wanted` says for its status. Errors have no address in them.
-pub(super) async fn exchange(
+pub(in crate::control) async fn exchange(
     stream: Box<dyn Stream>,
     version: Version,
     request: Request<Full<Bytes>>,

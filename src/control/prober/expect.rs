@@ -10,7 +10,7 @@ use crate::config::spec::Expect;
 const SHOWN: usize = 160;
 
 /// How much of the body decides, for an answer with this status.
-pub(super) fn wanted(expect: &Expect, status: u16) -> Wanted {
+pub(in crate::control) fn wanted(expect: &Expect, status: u16) -> Wanted {
     match (status_fits(expect, status), expect.json.is_empty() && expect.body_contains.is_none()) {
         (false, _) => Wanted::Explanation,
         (true, true) => Wanted::Head,
@@ -19,7 +19,7 @@ pub(super) fn wanted(expect: &Expect, status: u16) -> Wanted {
 }
 
 /// What is wrong with `answer`; none: it is as expected.
-pub(super) fn problem(expect: &Expect, answer: &Answer) -> Option<String> {
+pub(in crate::control) fn problem(expect: &Expect, answer: &Answer) -> Option<String> {
     let status = answer.head.status;
     if !status_fits(expect, status.as_u16()) {
         return Some(format!("answered {status}, expected {}{}", ranges(expect), circumstances(answer)));

@@ -8,7 +8,7 @@
 mod board;
 mod connect;
 mod exchange;
-mod expect;
+pub(super) mod expect;
 mod grpc;
 mod http;
 mod websocket;
@@ -24,6 +24,12 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 pub(super) use board::Board;
+
+/// One request to an upstream, for others of this floor that have something to ask it.
+pub(super) mod call {
+    pub(in crate::control) use super::connect::open;
+    pub(in crate::control) use super::exchange::{exchange, request};
+}
 
 use super::view::CheckView;
 use crate::config::spec::{self, Check, Spec};
@@ -101,11 +107,13 @@ struct Finding {
 }
 
 /// Why a probe got no answer.
-#[derive(Clone, Debug, PartialEq)]
-enum Failed {
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(in crate::control) enum Failed {
     /// The upstream's fault, as far as we can tell.
+    #[error("{0}")]
     Because(String),
     /// Our own: the upstream was not even asked, so this is no result.
+    #[error("this machine has no descriptors or ports left to ask it")]
     Unasked,
 }
 

@@ -1,0 +1,95 @@
+//! The application's hook: asks each upstream of a drained part to finish work of its own, and whether it has.
+//!
+//! Whatever is unreachable or not yet true is asked again until somebody stops this: the deadline is not its business.
+//! Values of header fields never get into what it says.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::Full;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::config::spec::{DrainHook, Expect, HookCall};
+use crate::control::prober::{Target, call, expect};
+use crate::control::tls::HTTP;
+use crate::control::view::{HookState, HookView};
+
+/// How long one request to the application may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// From a failed start to the next.
+const START_AGAIN: Duration = Duration::from_secs(1);
+/// Names us in the application's log.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("pointsman/", env!("CARGO_PKG_VERSION"), " (drain)"));
+
+/// Starts the hook at each of `targets` and asks until all have finished. What is said on the way goes to `said`.
+pub(super) async fn run(hook: &DrainHook, targets: &[Target], said: watch::Sender<HookView>) {
+    for target in targets {
+        start(hook, target, &said).await;
+    }
+    for target in targets {
+        poll(hook, target, &said).await;
+    }
+    said.send_replace(HookView { state: HookState::Done, detail: String::new() });
+}
+
+async fn start(hook: &DrainHook, target: &Target, said: &watch::Sender<HookView>) {
+    let Some(start) = &hook.start else { return };
+    while let Err(why) = ask(target, start, &accepted(Vec::new())).await {
+        said.send_replace(HookView { state: HookState::Starting, detail: why });
+        sleep(START_AGAIN).await;
+    }
+    said.send_replace(HookView { state: HookState::Polling, detail: String::new() });
+}
+
+async fn poll(hook: &DrainHook, target: &Target, said: &watch::Sender<HookView>) {
+    let Some(poll) = &hook.poll else { return };
+    let until = accepted(poll.until.clone());
+    while let Err(why) = ask(target, &poll.call, &until).await {
+        said.send_replace(HookView { state: HookState::Polling, detail: why });
+        sleep(poll.every).await;
+    }
+}
+
+/// Tells each of `targets` that the drain was called off; once, and what fails is only said.
+pub(super) async fn cancel(hook: &DrainHook, targets: &[Target]) -> Result<(), String> {
+    let Some(cancel) = &hook.cancel else { return Ok(()) };
+    let mut failed = Vec::new();
+    for target in targets {
+        failed.extend(ask(target, cancel, &accepted(Vec::new())).await.err());
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+}
+
+/// Any success, with these values in its JSON.
+fn accepted(json: Vec<(String, serde_json::Value)>) -> Expect {
+    Expect { statuses: vec![(200, 299)], json, body_contains: None }
+}
+
+/// One request, whose answer must be as expected.
+async fn ask(target: &Target, asked: &HookCall, expected: &Expect) -> Result<(), String> {
+    let deadline = Instant::now() + ANSWER_WITHIN;
+    let (stream, version) = call::open(target, &HTTP, deadline).await.map_err(|e| e.to_string())?;
+    let mut request = call::request(target, version, asked.method.clone(), &asked.path, None)?;
+    fill(&mut request, asked);
+    let shown = format!("{} {}{}", asked.method, target.live.endpoint.url.trim_end_matches('/'), asked.path);
+    let wanted = |status: StatusCode| expect::wanted(expected, status.as_u16());
+    let answer =
+        call::exchange(stream, version, request, wanted, deadline).await.map_err(|e| format!("{shown} {e}"))?;
+    expect::problem(expected, &answer).map_or(Ok(()), |what| Err(format!("{shown} {what}")))
+}
+
+fn fill(request: &mut Request<Full<Bytes>>, asked: &HookCall) {
+    request.headers_mut().insert(USER_AGENT, AGENT);
+    if let Some(json) = &asked.json {
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Full::from(json.to_string());
+    }
+    for (name, value) in &asked.headers {
+        let mut value = value.clone();
+        value.set_sensitive(true);
+        request.headers_mut().insert(name, value);
+    }
+}

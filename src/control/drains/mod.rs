@@ -1,0 +1,85 @@
+//! Drains: what watches over each of them, and what the controller does about them.
+//!
+//! That something is drained is desired state ([`crate::model::drain`]). Here is who finds out that everything has
+//! gone, asks the application's hook, and says when the time is over: one task for each drain under way, so that a
+//! restart in the middle of one goes on with it. Counts of requests and tunnels are the data plane's own.
+
+mod change;
+mod facts;
+mod hook;
+mod one;
+mod progress;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+pub(super) use change::{DrainCommand, set_entrances};
+pub(super) use facts::view;
+pub(super) use progress::Progresses;
+
+use super::controller::Command;
+use super::running::{Running, Shared};
+use crate::model::drain::{Drain, Part};
+use crate::model::names::ServiceName;
+use crate::routing::publish::Reader;
+
+/// A drain: the same part may be drained again later.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct DrainKey {
+    pub(super) service: ServiceName,
+    pub(super) part: Part,
+    pub(super) began: Timestamp,
+}
+
+/// Drains whose deadline has come.
+pub(super) type Farewells = BTreeSet<DrainKey>;
+
+impl Running {
+    /// The drain with this key, while it is under way.
+    fn drain(&self, key: &DrainKey) -> Option<&Drain> {
+        let drain = self.desired.services.get(key.service.as_str())?.drains.get(&key.part)?;
+        (drain.is_under_way() && drain.began == key.began).then_some(drain)
+    }
+
+    /// The drains under way.
+    fn drains(&self) -> impl Iterator<Item = DrainKey> {
+        self.desired.services.iter().flat_map(|(service, state)| {
+            let under_way = state.drains.iter().filter(|(_, drain)| drain.is_under_way());
+            under_way.map(|(part, drain)| DrainKey { service: service.clone(), part: part.clone(), began: drain.began })
+        })
+    }
+}
+
+/// Watches over drains for as long as the process lives.
+pub(super) async fn run(shared: Arc<Shared>, commands: mpsc::Sender<Command>, reader: Reader) {
+    let mut published = shared.published.subscribe();
+    let mut tasks = JoinSet::new();
+    let mut watched = HashMap::new();
+    loop {
+        published.mark_unchanged();
+        for key in shared.running.load().drains() {
+            watched.entry(key).or_insert_with_key(|key| {
+                let one = one::Watched::new(Arc::clone(&shared), commands.clone(), reader.clone(), key.clone());
+                tasks.spawn(one.run()).id()
+            });
+        }
+        tokio::select! {
+            changed = published.changed() => if changed.is_err() { return },
+            Some(ended) = tasks.join_next_with_id() => {
+                // One that panicked is in the log, and begins again with the next publication.
+                let id = match ended {
+                    Ok((id, ())) => id,
+                    Err(panicked) => {
+                        tracing::error!(%panicked, "watching over a drain failed");
+                        panicked.id()
+                    }
+                };
+                watched.retain(|_, task| *task != id);
+            }
+        }
+    }
+}
