@@ -162,7 +162,7 @@ fn left(drain: &Drain) -> i64 {
 
 fn under_way(drain: &Drain, estimate: Option<Duration>) -> String {
     let left = left(drain);
-    let about = estimate.map(|e| e.as_secs() as i64 + 1).filter(|about| *about < left);
+    let about = estimate.map(|e| e.as_secs().cast_signed() + 1).filter(|about| *about < left);
     let time = about.map_or(format!("at most {left} s"), |about| format!("about {about} s left, at most {left} s"));
     let hook = drain.hook.as_ref().map(|hook| {
         let detail = if hook.detail.is_empty() { String::new() } else { format!(" ({})", plain(&hook.detail)) };
@@ -241,7 +241,7 @@ mod tests {
     use crate::admin::wire::DrainHook;
 
     fn drain(state: &str) -> Drain {
-        let at = |s| Timestamp::from_second(1_700_000_000 + s).unwrap();
+        let at = |s: i64| Timestamp::from_second(1_700_000_000 + s).unwrap();
         Drain {
             service: "shop".to_owned(),
             group: "blue".to_owned(),

@@ -97,7 +97,7 @@ fn remark(service: &Service) -> String {
     let first = format!("{name}: version {version}, live is {}, a rollback goes to {back}\n", service.live);
     let pending = service.pending_file_split.as_ref();
     let pending = pending.map(|kept| format!("{name}: the file's split is kept back: {}\n", split(kept)));
-    let drains = service.groups.iter().filter_map(|(_, group)| group.draining.as_ref());
+    let drains = service.groups.values().filter_map(|group| group.draining.as_ref());
     let drains =
         drains.chain(service.groups.values().flat_map(|g| g.upstreams.iter().filter_map(|u| u.draining.as_ref())));
     let drains = drains.map(|drain| format!("{}\n", super::drain::remark(drain)));

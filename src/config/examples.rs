@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::spec::{Action, Affinity, Bind, Check, Endpoint, Limits};
+use super::spec::{Action, Affinity, Bind, Check, Endpoint, Limits, TunnelClose};
 use super::{Loaded, load, parse, schema};
 use crate::model::names::GroupName;
 
@@ -90,6 +90,11 @@ fn the_full_example_becomes_the_spec_that_it_says() {
     assert_eq!(expect.json[1], ("checks.database".to_owned(), "healthy".into()));
     assert_eq!(shop.slow_start.map(|time| time.as_secs()), Some(30));
     assert_eq!(shop.limits, Limits { body: Some(64 << 20), in_flight: Some(10_000), queue: 100 });
+    let hook = shop.drain.hook.as_ref().unwrap();
+    let (start, poll) = (hook.start.as_ref().unwrap(), hook.poll.as_ref().unwrap());
+    assert_eq!((start.method.as_str(), &start.json), ("POST", &Some(serde_json::json!({ "timeoutMs": 45000 }))));
+    assert_eq!((poll.call.method.as_str(), poll.call.headers.len(), poll.until.len()), ("GET", 1, 2));
+    assert_eq!((shop.drain.timeout.as_secs(), shop.drain.tunnels), (30, TunnelClose::default()));
     let web = &spec.listeners[0];
     assert_eq!((web.max_connections, web.head_timeout.as_secs(), web.idle_timeout.as_secs()), (Some(10_000), 10, 60));
     assert_eq!(spec.services[1].affinity, Affinity::None);
@@ -114,6 +119,8 @@ fn what_the_file_leaves_out_has_its_default() {
     let service = &spec.services[0];
     assert_eq!(service.slow_start, None);
     assert_eq!(service.limits, Limits { body: None, in_flight: None, queue: 0 });
+    assert_eq!((service.drain.timeout.as_secs(), &service.drain.hook), (30, &None));
+    assert_eq!((service.drain.tunnels.code, service.drain.tunnels.spread.as_secs()), (1012, 5));
     assert_eq!(service.affinity, Affinity::Cookie { name: "pointsman".to_owned(), always: false });
     assert_eq!(service.split.live().as_str(), "green", "the first group of the file has everything");
     assert_eq!(service.groups[0].name.as_str(), "blue", "groups are in the order of their names");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::config::spec::{Check, Spec};
-use crate::control::command::{Force, Origin, Receipt, Rejected, Stable, TrafficChange};
+use crate::control::command::{Force, Origin, Receipt, Rejected, Replaced, Stable, TrafficChange};
 use crate::control::handle::Handle;
 use crate::control::journal::tests::{Mood, Moody};
 use crate::control::samples::{self, eventually, health};
@@ -101,7 +101,7 @@ impl Plane {
 
 fn switch(services: &[&str], to: &str) -> TrafficChange {
     let services = services.iter().map(|s| service(s)).collect();
-    TrafficChange::Switch { services, to: GroupName::new(to).unwrap(), force: Force::No }
+    TrafficChange::Switch { services, to: GroupName::new(to).unwrap(), force: Force::No, replaced: Replaced::Kept }
 }
 
 fn rollback(name: &str) -> TrafficChange {
@@ -197,7 +197,8 @@ async fn a_switch_to_a_dead_group_is_refused_with_the_reason_and_can_be_forced()
     assert!(why.contains("cannot connect to 127.0.0.1") && why.contains("refused"), "{why}");
     assert_eq!(plane.kinds(Some("shop")).await, ["switch.refused"]);
     let to = GroupName::new("green").unwrap();
-    let forced = TrafficChange::Switch { services: vec![service("shop")], to, force: Force::Yes };
+    let forced =
+        TrafficChange::Switch { services: vec![service("shop")], to, force: Force::Yes, replaced: Replaced::Kept };
     assert!(plane.handle.change(forced, ops()).await.unwrap().changed);
     let share = Share::from_percent(10.0).unwrap();
     let shifted = plane.handle.shift(service("shop"), GroupName::new("blue").unwrap(), share, ops()).await.unwrap();

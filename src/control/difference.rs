@@ -140,7 +140,8 @@ fn listener(at: &str, old: &Listener, new: &Listener, found: &mut Vec<Difference
 fn service(at: &str, old: &Service, new: &Service, found: &mut Vec<Difference>) {
     compare(&format!("{at}.groups"), &old.groups, &new.groups, |g| g.name.as_str(), found, group);
     fields!(
-        at, old, new, found, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries, limits
+        at, old, new, found, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries,
+        limits, drain
     );
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::spec::{self, Spec};
-use crate::control::command::{Force, Origin, Rejected, TrafficChange};
+use crate::control::command::{Force, Origin, Rejected, Replaced, TrafficChange};
 use crate::control::controller::tests::{Paper, Plane, loaded, two_services};
 use crate::control::samples::{self, certificate, eventually};
 use crate::control::source::{Loaded, Source};
@@ -94,7 +94,12 @@ async fn a_reload_says_what_it_changed_and_leaves_the_rest_alive() {
 }
 
 fn to(group: &str) -> TrafficChange {
-    TrafficChange::Switch { services: vec![service("shop")], to: GroupName::new(group).unwrap(), force: Force::No }
+    TrafficChange::Switch {
+        services: vec![service("shop")],
+        to: GroupName::new(group).unwrap(),
+        force: Force::No,
+        replaced: Replaced::Kept,
+    }
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn drains_are_the_same_after_they_were_stored() {
-        let at = |n| Timestamp::from_second(1_700_000_000 + n).unwrap();
+        let at = |n: i64| Timestamp::from_second(1_700_000_000 + n).unwrap();
         let part = |upstream: Option<&str>| Part {
             group: GroupName::new("blue").unwrap(),
             upstream: upstream.map(ToOwned::to_owned),

@@ -116,6 +116,25 @@ fn mistakes_in_services() {
                 "limits: { queue: 5 }",
                 "9:22: nobody waits as long as everybody is let in; add `in_flight`, or remove `queue`",
             ),
+            ("drain: { timeout: 0s }", "9:23: `timeout` is 0; it must be longer, like 1s"),
+            ("drain: { timeout: 25h }", "9:23: `timeout` is longer than a day; write less"),
+            (
+                "drain: { tunnels: { close_code: 1006 } }",
+                "9:37: 1006 is no code to close with; write 1000, 1001, 1012 or 3000 to 4999",
+            ),
+            (
+                "drain: { hook: {} }",
+                "9:20: the hook says nothing; add start: { path: /drain } or poll: { path: /state }",
+            ),
+            ("drain: { hook: { start: {} } }", "9:29: `path` is missing; add path and query: /drain"),
+            (
+                "drain: { hook: { start: { path: /a, method: BREW } } }",
+                "9:49: \"BREW\" is no method for a hook; write GET, POST, PUT, PATCH or DELETE",
+            ),
+            (
+                "drain: { hook: { poll: { path: /a, until: {} } } }",
+                "9:47: `json` is missing; add what must hold: { queueDepth: 0 }",
+            ),
             (
                 "timeouts: 5s",
                 "9:15: `timeouts`: \"5s\" is wrong here; it must be a map with the keys connect, response, idle, tunnel_idle",

@@ -14,7 +14,7 @@ use crate::control::events;
 use crate::control::journal::Otherwise;
 use crate::control::receipts;
 use crate::control::running::Running;
-use crate::model::change::{Decision, Desired};
+use crate::model::change::{Decision, Desired, Move};
 use crate::model::drain::{self, End, Outcome, Part, Term};
 use crate::model::names::ServiceName;
 use crate::model::split::Share;
@@ -185,9 +185,8 @@ impl Controller {
 }
 
 fn unchanged(decision: Decision, desired: &Desired) -> Decision {
-    let mut moves = decision.moves;
-    moves.iter_mut().for_each(|m| m.changed = false);
-    Decision { desired: desired.clone(), moves }
+    let moves = decision.moves.into_iter().map(|moved| Move { changed: false, ..moved });
+    Decision { desired: desired.clone(), moves: moves.collect() }
 }
 
 pub(in crate::control) fn no_drain(service: &ServiceName, part: &Part) -> Rejected {

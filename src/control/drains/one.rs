@@ -180,7 +180,7 @@ impl Hook {
         let mut word = self.word.clone();
         if word.changed().await.is_err() {
             // It has panicked: it will never be content.
-            pending().await
+            pending::<()>().await;
         }
     }
 }
