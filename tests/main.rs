@@ -14,6 +14,7 @@ mod cohorts;
 mod config_files;
 mod demo;
 mod dependencies;
+mod draining;
 mod fixtures;
 mod fuzzed;
 mod grpc;

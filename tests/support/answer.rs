@@ -26,6 +26,8 @@ pub enum Answer {
     Trickle(Vec<u8>, Duration),
     /// These informational heads first, each with its fields (`103`, `link: …`), then the answer.
     Informational(Vec<(u16, Vec<(String, String)>)>, Box<Answer>),
+    /// The answer, as soon as this says so.
+    When(tokio::sync::watch::Receiver<bool>, Box<Answer>),
     /// The answer, later.
     Later(Duration, Box<Answer>),
     /// The answer up to this byte of it, head included, then the end of the connection.
@@ -59,6 +61,7 @@ impl Answer {
         match self {
             Answer::Close | Answer::Reset | Answer::Hang | Answer::Upgrade | Answer::WithoutReading(_) => false,
             Answer::Informational(_, inner)
+            | Answer::When(_, inner)
             | Answer::Later(_, inner)
             | Answer::CutAt(_, inner)
             | Answer::Last(inner) => inner.wants_body(),

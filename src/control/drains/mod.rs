@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 pub(super) use change::{DrainCommand, set_entrances};
 pub(super) use facts::view;
@@ -58,10 +58,13 @@ impl Running {
 pub(super) async fn run(shared: Arc<Shared>, commands: mpsc::Sender<Command>, reader: Reader) {
     let mut published = shared.published.subscribe();
     let mut tasks = JoinSet::new();
-    let mut watched = HashMap::new();
+    // Tasks by their drains, until these are over: a task that has ended has said so, and is not begun again.
+    let mut watched: HashMap<DrainKey, Id> = HashMap::new();
     loop {
         published.mark_unchanged();
-        for key in shared.running.load().drains() {
+        let running = shared.running.load_full();
+        watched.retain(|key, _| running.drain(key).is_some());
+        for key in running.drains() {
             watched.entry(key).or_insert_with_key(|key| {
                 let one = one::Watched::new(Arc::clone(&shared), commands.clone(), reader.clone(), key.clone());
                 tasks.spawn(one.run()).id()
@@ -69,16 +72,9 @@ pub(super) async fn run(shared: Arc<Shared>, commands: mpsc::Sender<Command>, re
         }
         tokio::select! {
             changed = published.changed() => if changed.is_err() { return },
-            Some(ended) = tasks.join_next_with_id() => {
-                // One that panicked is in the log, and begins again with the next publication.
-                let id = match ended {
-                    Ok((id, ())) => id,
-                    Err(panicked) => {
-                        tracing::error!(%panicked, "watching over a drain failed");
-                        panicked.id()
-                    }
-                };
-                watched.retain(|_, task| *task != id);
+            Some(Err(panicked)) = tasks.join_next_with_id() => {
+                tracing::error!(%panicked, "watching over a drain failed; it begins again");
+                watched.retain(|_, task| *task != panicked.id());
             }
         }
     }
