@@ -27,6 +27,10 @@
 //! | Upload | a client's body on its way |
 //! | Attempt, Outcome | one try at one upstream; how it ended |
 //! | Tunnel | a connection after its upgrade (WebSocket) |
+//! | Drain, Part | letting go of a group, or of one of its upstreams; which of these it is |
+//! | Hook | asks the application to finish work of its own before a drain is over |
+//! | Entrance | who may come to a group or an upstream: everybody, validation traffic, nobody |
+//! | Farewell | tunnels that are left at a drain's deadline are told to end |
 //! | Spec, Table, Snapshot | checked configuration; compiled for the data plane; the table as one request sees it |
 //! | Change, Event | a step of desired state; its line in the audit log |
 //!
