@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn only_what_left_nothing_behind_is_a_success() {
-        let hook = |state: &str| Some(DrainHook { state: state.to_owned(), detail: String::new() });
+        let hook = |state: &str| Some(DrainHook { state: state.to_owned(), detail: String::new(), answer: None });
         for (drain, left) in [
             (drain("drained"), false),
             (drain("timed_out"), false),

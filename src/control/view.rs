@@ -94,6 +94,8 @@ pub struct HookView {
     pub state: HookState,
     /// What is not as expected, for people; empty where there is nothing to say.
     pub detail: String,
+    /// What its last answer had at the paths that are looked at: an object by path.
+    pub answer: Option<serde_json::Value>,
 }
 
 /// How far an application's hook is.

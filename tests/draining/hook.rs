@@ -53,9 +53,11 @@ async fn a_drain_waits_for_the_application_to_finish_its_own_work() {
     })
     .await;
     assert_eq!((&detail["hook"]["state"], &detail["in_flight"]), (&json!("polling"), &json!(0)), "{detail}");
+    assert_eq!(detail["hook"]["answer"], json!({ "queueDepth": 3, "lastDrainResult": null }), "{detail}");
     depth.store(0, Ordering::Release);
     let ended = drain_is(&proxy, "drained").await;
-    assert_eq!(ended["hook"]["state"], "done", "{ended}");
+    let done = json!({ "state": "done", "detail": "", "answer": { "queueDepth": 0, "lastDrainResult": "success" } });
+    assert_eq!(ended["hook"], done, "{ended}");
     let start = blue.arrivals().into_iter().find(|a| a.head.path() == "/workers/drain").unwrap().head;
     assert_eq!((start.method(), start.fields.get("x-worker-drain-secret")), ("POST", Some(SECRET)));
     assert_eq!(start.fields.get("content-type"), Some("application/json"));

@@ -69,6 +69,10 @@ pub struct DrainHook {
     pub state: String,
     /// What is not as expected; empty where there is nothing to say.
     pub detail: String,
+    /// What its last answer had at the paths that are looked at; null: it has not answered yet.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub answer: Option<serde_json::Value>,
 }
 
 /// The answer to a change of a drain.
@@ -107,6 +111,6 @@ impl From<DrainView> for Drain {
 
 impl From<HookView> for DrainHook {
     fn from(view: HookView) -> Self {
-        Self { state: view.state.label().to_owned(), detail: view.detail }
+        Self { state: view.state.label().to_owned(), detail: view.detail, answer: view.answer }
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Full;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -32,23 +33,28 @@ pub(super) async fn run(hook: &DrainHook, targets: &[Target], said: watch::Sende
     for target in targets {
         poll(hook, target, &said).await;
     }
-    said.send_replace(HookView { state: HookState::Done, detail: String::new() });
+    said.send_modify(|view| (view.state, view.detail) = (HookState::Done, String::new()));
 }
 
 async fn start(hook: &DrainHook, target: &Target, said: &watch::Sender<HookView>) {
     let Some(start) = &hook.start else { return };
-    while let Err(why) = ask(target, start, &accepted(Vec::new())).await {
-        said.send_replace(HookView { state: HookState::Starting, detail: why });
+    while let Err(detail) = ask(target, start, &accepted(Vec::new())).await.1 {
+        said.send_replace(HookView { state: HookState::Starting, detail, answer: None });
         sleep(START_AGAIN).await;
     }
-    said.send_replace(HookView { state: HookState::Polling, detail: String::new() });
+    said.send_replace(HookView { state: HookState::Polling, detail: String::new(), answer: None });
 }
 
 async fn poll(hook: &DrainHook, target: &Target, said: &watch::Sender<HookView>) {
     let Some(poll) = &hook.poll else { return };
     let until = accepted(poll.until.clone());
-    while let Err(why) = ask(target, &poll.call, &until).await {
-        said.send_replace(HookView { state: HookState::Polling, detail: why });
+    loop {
+        let (answer, content) = ask(target, &poll.call, &until).await;
+        let detail = content.as_ref().err().cloned().unwrap_or_default();
+        said.send_replace(HookView { state: HookState::Polling, detail, answer });
+        if content.is_ok() {
+            return;
+        }
         sleep(poll.every).await;
     }
 }
@@ -58,27 +64,41 @@ pub(super) async fn cancel(hook: &DrainHook, targets: &[Target]) -> Result<(), S
     let Some(cancel) = &hook.cancel else { return Ok(()) };
     let mut failed = Vec::new();
     for target in targets {
-        failed.extend(ask(target, cancel, &accepted(Vec::new())).await.err());
+        failed.extend(ask(target, cancel, &accepted(Vec::new())).await.1.err());
     }
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
 /// Any success, with these values in its JSON.
-fn accepted(json: Vec<(String, serde_json::Value)>) -> Expect {
+fn accepted(json: Vec<(String, Value)>) -> Expect {
     Expect { statuses: vec![(200, 299)], json, body_contains: None }
 }
 
-/// One request, whose answer must be as expected.
-async fn ask(target: &Target, asked: &HookCall, expected: &Expect) -> Result<(), String> {
+/// One request: what the answer has at the expected paths, and whether it is as expected.
+async fn ask(target: &Target, asked: &HookCall, expected: &Expect) -> (Option<Value>, Result<(), String>) {
+    match answered(target, asked, expected).await {
+        Err(why) => (None, Err(why)),
+        Ok(answer) => {
+            let shown = shown(target, asked);
+            let found = expect::found(expected, &answer);
+            (found, expect::problem(expected, &answer).map_or(Ok(()), |what| Err(format!("{shown} {what}"))))
+        }
+    }
+}
+
+/// `POST http://127.0.0.1:9001/drain`.
+fn shown(target: &Target, asked: &HookCall) -> String {
+    format!("{} {}{}", asked.method, target.live.endpoint.url.trim_end_matches('/'), asked.path)
+}
+
+async fn answered(target: &Target, asked: &HookCall, expected: &Expect) -> Result<call::Answer, String> {
     let deadline = Instant::now() + ANSWER_WITHIN;
     let (stream, version) = call::open(target, &HTTP, deadline).await.map_err(|e| e.to_string())?;
     let mut request = call::request(target, version, asked.method.clone(), &asked.path, None)?;
     fill(&mut request, asked);
-    let shown = format!("{} {}{}", asked.method, target.live.endpoint.url.trim_end_matches('/'), asked.path);
     let wanted = |status: StatusCode| expect::wanted(expected, status.as_u16());
-    let answer =
-        call::exchange(stream, version, request, wanted, deadline).await.map_err(|e| format!("{shown} {e}"))?;
-    expect::problem(expected, &answer).map_or(Ok(()), |what| Err(format!("{shown} {what}")))
+    let answer = call::exchange(stream, version, request, wanted, deadline).await;
+    answer.map_err(|e| format!("{} {e}", shown(target, asked)))
 }
 
 fn fill(request: &mut Request<Full<Bytes>>, asked: &HookCall) {

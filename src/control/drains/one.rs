@@ -54,7 +54,7 @@ impl Watched {
 
     pub(super) async fn run(self) {
         let Some(plan) = self.plan() else { return };
-        let (said, word) = watch::channel(HookView { state: HookState::Starting, detail: String::new() });
+        let (said, word) = watch::channel(HookView { state: HookState::Starting, detail: String::new(), answer: None });
         let hook = plan.hook.clone().map(|hook| {
             let targets = plan.targets.clone();
             Hook { task: tokio::spawn(async move { hook::run(&hook, &targets, said).await }), word }
@@ -156,7 +156,7 @@ impl Watched {
                 why
             }
         };
-        self.shared.drains.set(&self.key, HookView { state: HookState::Cancelled, detail });
+        self.shared.drains.set(&self.key, HookView { state: HookState::Cancelled, detail, answer: None });
     }
 
     async fn tell(&self, command: DrainCommand) {

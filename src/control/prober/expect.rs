@@ -28,6 +28,13 @@ pub(in crate::control) fn problem(expect: &Expect, answer: &Answer) -> Option<St
     Some(format!("answered {status}, but {what}{}", circumstances(answer)))
 }
 
+/// What the answer has at the expected paths, as an object by path; none where its body is no JSON.
+pub(in crate::control) fn found(expect: &Expect, answer: &Answer) -> Option<Value> {
+    let body: Value = serde_json::from_slice(&answer.body).ok()?;
+    let value = |(path, _): &(String, Value)| (path.clone(), at(&body, path).cloned().unwrap_or_default());
+    Some(Value::Object(expect.json.iter().map(value).collect()))
+}
+
 fn status_fits(expect: &Expect, status: u16) -> bool {
     expect.statuses.iter().any(|(low, high)| (*low..=*high).contains(&status))
 }
