@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::spec::{Action, Affinity, Bind, Check, Endpoint, Limits};
+use super::spec::{Action, Affinity, Bind, Check, Endpoint, Hold, Limits};
 use super::{Loaded, load, parse, schema};
 use crate::model::names::GroupName;
 
@@ -90,6 +90,7 @@ fn the_full_example_becomes_the_spec_that_it_says() {
     assert_eq!(expect.json[1], ("checks.database".to_owned(), "healthy".into()));
     assert_eq!(shop.slow_start.map(|time| time.as_secs()), Some(30));
     assert_eq!(shop.limits, Limits { body: Some(64 << 20), in_flight: Some(10_000), queue: 100 });
+    assert_eq!(shop.hold, Hold::default());
     let web = &spec.listeners[0];
     assert_eq!((web.max_connections, web.head_timeout.as_secs(), web.idle_timeout.as_secs()), (Some(10_000), 10, 60));
     assert_eq!(spec.services[1].affinity, Affinity::None);
@@ -114,6 +115,7 @@ fn what_the_file_leaves_out_has_its_default() {
     let service = &spec.services[0];
     assert_eq!(service.slow_start, None);
     assert_eq!(service.limits, Limits { body: None, in_flight: None, queue: 0 });
+    assert_eq!((service.hold.time.as_secs(), service.hold.requests, service.hold.bytes), (10, 10_000, 64 << 20));
     assert_eq!(service.affinity, Affinity::Cookie { name: "pointsman".to_owned(), always: false });
     assert_eq!(service.split.live().as_str(), "green", "the first group of the file has everything");
     assert_eq!(service.groups[0].name.as_str(), "blue", "groups are in the order of their names");

@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod matching;
 pub mod names;
 pub mod outcome;
+pub mod period;
 pub mod slow_start;
 pub mod split;
 pub mod websocket;

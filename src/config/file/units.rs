@@ -8,10 +8,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::config::yaml::{Text, quote};
+use crate::model::period;
 use crate::model::split::Share;
-
-/// The longest accepted duration, a year: added to any point in time, it cannot overflow.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A duration: `250ms`, `5s`, `10m`, `1h`, or several in a row, `1h30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,25 +21,7 @@ impl Period {
     /// # Errors
     /// What is wrong, and what would be right.
     pub(in crate::config) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{} is not a duration; write it like 250ms, 5s, 10m or 1h", quote(text));
-        let too_long = || format!("{} is longer than a year; write less", quote(text));
-        let (mut sum, mut rest) = (Duration::ZERO, text);
-        while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|n| *n > 0).ok_or_else(wrong)?;
-            let (number, behind) = rest.split_at(digits);
-            let unit = behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len());
-            let millis = match &behind[..unit] {
-                "ms" => 1,
-                "s" => 1000,
-                "m" => 60_000,
-                "h" => 3_600_000,
-                _ => return Err(wrong()),
-            };
-            let millis = number.parse::<u64>().ok().and_then(|n| n.checked_mul(millis)).ok_or_else(too_long)?;
-            sum = sum.checked_add(Duration::from_millis(millis)).filter(|s| *s <= LONGEST).ok_or_else(too_long)?;
-            rest = &behind[unit..];
-        }
-        if text.is_empty() { Err(wrong()) } else { Ok(Self(sum)) }
+        period::parse(text).map(Self).map_err(|wrong| format!("{} {wrong}", quote(text)))
     }
 }
 
