@@ -96,12 +96,19 @@ pub(super) async fn switch_several(
 }
 
 async fn switched(desk: &Desk, asked: Asked, body: SwitchServicesRequest) -> Answer {
-    supported(body.drain, body.hold.as_deref())?;
+    if body.drain {
+        return Err(ApiError::NotSupported("`drain`"));
+    }
+    let hold = body.hold.as_deref().map(command::hold_time).transpose()?;
     let services = service_names(desk, &body.services).await?;
     let to = group_name(desk, &services[0], &body.to).await?;
     let origin = asked.origin(desk, single(&body.services), body.reason).await?;
     let change = TrafficChange::Switch { services, to, force: force(body.force) };
-    Ok(acknowledged(desk.handle.change(change, origin).await?))
+    let receipt = match hold {
+        Some(hold) => desk.handle.change_held(change, hold, origin).await?,
+        None => desk.handle.change(change, origin).await?,
+    };
+    Ok(acknowledged(receipt))
 }
 
 /// Goes back to the stable split, at once.
@@ -151,14 +158,6 @@ fn force(asked: bool) -> Force {
     if asked { Force::Yes } else { Force::No }
 }
 
-fn supported(drain: bool, hold: Option<&str>) -> Result<(), ApiError> {
-    match (drain, hold) {
-        (true, _) => Err(ApiError::NotSupported("`drain`")),
-        (_, Some(_)) => Err(ApiError::NotSupported("`hold`")),
-        (false, None) => Ok(()),
-    }
-}
-
 /// Names of services, at least one, each once.
 async fn service_names(desk: &Desk, texts: &[String]) -> Result<Vec<ServiceName>, ApiError> {
     if texts.is_empty() || texts.len() > MAX_SERVICES {
@@ -175,7 +174,7 @@ async fn service_names(desk: &Desk, texts: &[String]) -> Result<Vec<ServiceName>
 }
 
 /// A text that cannot be a name is the name of no service: the controller says so, and which there are.
-async fn service_name(desk: &Desk, text: &str) -> Result<ServiceName, ApiError> {
+pub(super) async fn service_name(desk: &Desk, text: &str) -> Result<ServiceName, ApiError> {
     match ServiceName::new(text) {
         Ok(name) => Ok(name),
         Err(_) => Ok(desk.handle.service(text).await?.name),
@@ -189,19 +188,4 @@ async fn group_name(desk: &Desk, service: &ServiceName, text: &str) -> Result<Gr
     let groups = desk.handle.service(service.as_str()).await?.groups;
     let known = groups.iter().map(|group| group.name.as_str()).collect::<Vec<_>>().join(", ");
     Err(Rejected::UnknownGroup { service: service.clone(), name: text.to_owned(), known }.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn drain_and_hold_are_refused_by_name_and_their_absence_is_fine() {
-        assert!(supported(false, None).is_ok());
-        for (drain, hold, named) in [(true, None, "drain"), (false, Some("8s"), "hold")] {
-            let error = supported(drain, hold).unwrap_err();
-            assert_eq!(error.row().1, "not_supported");
-            assert!(error.to_string().contains(named), "{error}");
-        }
-    }
 }

@@ -5,7 +5,7 @@ use axum::http::{HeaderName, header};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{change, config, events, explain, metrics, services, status};
+use super::{change, config, events, explain, hold, metrics, services, status};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,6 +22,8 @@ use super::{change, config, events, explain, metrics, services, status};
         change::switch_several,
         change::rollback,
         change::rollback_several,
+        hold::hold,
+        hold::release,
         explain::explain,
         events::events,
         config::show,
@@ -60,7 +62,7 @@ mod tests {
     #[test]
     fn every_path_is_described_and_every_reference_leads_somewhere() {
         let json = serde_json::to_value(Document::openapi()).unwrap();
-        assert_eq!(json["paths"].as_object().unwrap().len(), 17);
+        assert_eq!(json["paths"].as_object().unwrap().len(), 18);
         for operation in json["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
         {
             for response in operation["responses"].as_object().unwrap().values() {

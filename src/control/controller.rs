@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep_until};
 use super::command::{Force, Origin, Receipt, Rejected, ServiceReceipt};
 use super::compile::compile;
 use super::events;
+use super::hold::HoldAsked;
+use super::hold_switch::{self, HeldSwitch};
 use super::journal::{Journal, Otherwise};
 use super::prober::{Target, Turn};
 use super::receipts::{self, Request};
@@ -24,6 +26,7 @@ use super::running::{Running, Shared};
 use super::source::Loaded;
 use super::view::ReloadReport;
 use crate::model::change::{Decision, Move, decide};
+use crate::model::names::ServiceName;
 use crate::model::split::{Share, Split};
 use crate::routing::publish::Publisher;
 use crate::routing::table::{Group, Service};
@@ -43,6 +46,8 @@ const TURNS_TOGETHER: usize = 64;
 pub(super) enum Command {
     /// A change of traffic.
     Change { request: Request, origin: Origin, arrived: Instant, reply: oneshot::Sender<Result<Receipt, Rejected>> },
+    /// A hold or a release.
+    Hold(Box<HoldAsked>),
     /// A configuration that was read, with its sockets bound and its certificates loaded.
     Apply(Box<Apply>),
     /// The report of an earlier reload with the same key, where there is one.
@@ -70,6 +75,8 @@ pub(super) struct Controller {
     pub(super) shared: Arc<Shared>,
     /// What is to be probed.
     pub(super) targets: watch::Sender<Arc<Vec<Target>>>,
+    /// Switches that wait, behind a hold, until nothing is under way.
+    pub(super) switches: Vec<HeldSwitch>,
 }
 
 /// What reaches the controller.
@@ -84,13 +91,8 @@ impl Controller {
     pub(super) async fn run(mut self, mut inbox: Inbox) {
         let mut turned = Vec::new();
         loop {
-            let retry_at = self.journal.retry_at();
-            let retry = async {
-                match retry_at {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let retry = at(self.journal.retry_at());
+            let look = at(self.next_expiry().into_iter().chain(self.next_look()).min());
             tokio::select! {
                 () = asked_to_end(&mut inbox.shutdown) => break,
                 Some(command) = inbox.commands.recv() => self.obey(command).await,
@@ -98,8 +100,12 @@ impl Controller {
                     self.note_all(turned.drain(..).map(|turn| events::health(&turn)).collect()).await;
                 }
                 () = retry => self.journal.retry(&self.running.desired).await,
+                () = look => {}
             }
+            self.go_on_with_switches().await;
+            self.end_expired().await;
         }
+        self.give_up_switches();
         // Replies that were not given are dropped with their commands, which their callers take for a shutdown.
         drop(inbox);
         self.note_all(vec![events::own("stop", json!({}))]).await;
@@ -107,7 +113,11 @@ impl Controller {
 
     async fn obey(&mut self, command: Command) {
         match command {
+            Command::Hold(asked) => self.obey_hold(*asked).await,
             Command::Change { request, origin, arrived, reply } => {
+                if let Some(hold) = request.hold() {
+                    return self.begin_switch(request, hold, origin, arrived, reply).await;
+                }
                 let result = self.change(&request, &origin, arrived).await;
                 if let Err(rejected) = &result {
                     self.refused(&request, &origin, rejected).await;
@@ -127,6 +137,8 @@ impl Controller {
             }
             Command::Note(event) => self.note_all(vec![event]).await,
             Command::ClosePorts(done) => {
+                self.give_up_switches();
+                self.end_all_holds().await;
                 let registry = Arc::new(self.running.registry.without_ports());
                 self.running = Arc::new(Running { registry, ..(*self.running).clone() });
                 self.shared.running.store(Arc::clone(&self.running));
@@ -135,7 +147,7 @@ impl Controller {
         }
     }
 
-    async fn change(&mut self, request: &Request, origin: &Origin, arrived: Instant) -> Result<Receipt, Rejected> {
+    pub(super) async fn change(&mut self, request: &Request, origin: &Origin, arrived: Instant) -> Result<Receipt, Rejected> {
         if let Some(receipt) = self.given_before(request, origin).await? {
             return Ok(receipt);
         }
@@ -149,7 +161,7 @@ impl Controller {
 
     /// The receipt of the same request with the same key. The first question of all: the version has moved on since
     /// the request that is repeated.
-    async fn given_before(&mut self, request: &Request, origin: &Origin) -> Result<Option<Receipt>, Rejected> {
+    pub(super) async fn given_before(&mut self, request: &Request, origin: &Origin) -> Result<Option<Receipt>, Rejected> {
         let Some(key) = &origin.idempotency_key else { return Ok(None) };
         match self.journal.receipt(&self.running.desired, &stored_key(origin, key), patience(request)).await {
             Ok(None) => Ok(None),
@@ -162,13 +174,17 @@ impl Controller {
     }
 
     /// What the caller has seen must be no older than the services, and no newer than everything.
-    fn check_version(&self, request: &Request, origin: &Origin) -> Result<(), Rejected> {
+    pub(super) fn check_version(&self, request: &Request, origin: &Origin) -> Result<(), Rejected> {
+        self.check_versions(&request.intent().services(), origin)
+    }
+
+    pub(super) fn check_versions(&self, services: &[&ServiceName], origin: &Origin) -> Result<(), Rejected> {
         let Some(expected) = origin.expected_version else { return Ok(()) };
         let desired = &self.running.desired;
         if expected > desired.version {
             return Err(Rejected::StaleVersion { what: "the state".to_owned(), expected, current: desired.version });
         }
-        for name in request.intent().services() {
+        for name in services {
             if let Some(state) = desired.services.get(name.as_str()).filter(|s| s.version > expected) {
                 return Err(Rejected::StaleVersion {
                     what: format!("service {name}"),
@@ -181,7 +197,7 @@ impl Controller {
     }
 
     /// A switch needs a healthy group to go to, a rollback too. A split does not: it knows health.
-    fn check_health(&self, request: &Request, decision: &Decision) -> Result<(), Rejected> {
+    pub(super) fn check_health(&self, request: &Request, decision: &Decision) -> Result<(), Rejected> {
         if request.kind() == "split" {
             return Ok(());
         }
@@ -224,6 +240,7 @@ impl Controller {
         batch.events = events::changed(request, origin, &decision);
         let numbered = self.journal.numbered(&batch.events);
         let mut receipt = receipt(&decision, numbered.last().map(|e| e.id));
+        receipt.hold = hold_switch::was_held(&old.holds, request);
         if let Some(key) = &origin.idempotency_key {
             receipt.ms = millis(arrived);
             batch.receipts.push(kept(request, stored_key(origin, key), &receipt));
@@ -239,7 +256,8 @@ impl Controller {
             Err(why) => return Err(Rejected::Store(why)),
         };
         if decision.changed() {
-            self.publish(Running { desired: Arc::new(decision.desired), ..(*old).clone() });
+            let holds = hold_switch::without(&old.holds, request);
+            self.publish(Running { desired: Arc::new(decision.desired), holds, ..(*old).clone() });
             self.count(request, origin, &receipt, arrived);
         }
         self.shared.announce(events);
@@ -249,7 +267,7 @@ impl Controller {
 
     /// Compiles, publishes, and shows what is in force from now on.
     pub(super) fn publish(&mut self, mut next: Running) {
-        self.publisher.publish(compile(&next.spec, &next.desired, &next.registry));
+        self.publisher.publish(compile(&next.spec, &next.desired, &next.registry, &next.holds));
         next.table = self.publisher.current();
         self.running = Arc::new(next);
         self.shared.running.store(Arc::clone(&self.running));
@@ -267,7 +285,7 @@ impl Controller {
     }
 
     /// The attempt, for the audit log.
-    async fn refused(&mut self, request: &Request, origin: &Origin, rejected: &Rejected) {
+    pub(super) async fn refused(&mut self, request: &Request, origin: &Origin, rejected: &Rejected) {
         tracing::warn!(actor = origin.actor, kind = request.kind(), error = %rejected, "refused");
         if matches!(rejected, Rejected::Store(_) | Rejected::ShuttingDown) {
             return;
@@ -275,9 +293,16 @@ impl Controller {
         self.note_all(events::refused(request, origin, rejected)).await;
     }
 
-    async fn note_all(&mut self, events: Vec<NewEvent>) {
+    pub(super) async fn note_all(&mut self, events: Vec<NewEvent>) {
         let events = self.journal.note(&self.running.desired, events).await;
         self.shared.announce(events);
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -313,6 +338,7 @@ fn receipt(decision: &Decision, event: Option<u64>) -> Receipt {
         services: decision.moves.iter().map(service).collect(),
         ms: 0.0,
         event,
+        hold: None,
     }
 }
 

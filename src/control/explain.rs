@@ -91,6 +91,7 @@ mod tests {
     use super::*;
     use crate::config::spec::{Rule, Spec};
     use crate::control::compile::{compile, file_services};
+    use crate::control::hold::Holds;
     use crate::control::registry::Registry;
     use crate::control::samples;
     use crate::model::adoption::adopt;
@@ -112,7 +113,7 @@ mod tests {
         shop.rules = vec![Rule { when: Conditions { cookies: vec![beta], ..Conditions::default() }, group: green }];
         spec.services = vec![Arc::new(shop)];
         let desired = adopt(&Desired::default(), &file_services(&spec), || Salt(5)).desired;
-        let table = compile(&spec, &desired, &Registry::new(1).renewed(&spec).unwrap());
+        let table = compile(&spec, &desired, &Registry::new(1).renewed(&spec).unwrap(), &Holds::new());
         for (group, healthy) in table.services[0].groups.iter().zip(healthy) {
             group.upstreams[0].live.set_health(if healthy { Health::Healthy } else { Health::Unhealthy });
         }

@@ -1,7 +1,7 @@
 //! Views: what is in force and what goes on, put together when somebody asks.
 
 use super::running::{Running, Shared};
-use super::view::{AdmissionView, GroupView, ListenerView, ServiceView, UpstreamView};
+use super::view::{AdmissionView, GroupView, HoldCounts, ListenerView, ServiceView, UpstreamView};
 use crate::config::spec::Bind;
 use crate::model::outcome::Outcome;
 use crate::routing::admission::Admission;
@@ -27,6 +27,7 @@ pub(super) fn service(shared: &Shared, running: &Running, service: &Service) -> 
         candidate: state.candidate().cloned(),
         groups: service.groups.iter().map(|g| group(shared, service, g)).collect(),
         pending_file_split: None,
+        hold: running.holds.get(&service.name).filter(|h| h.hold.is_on()).map(|h| h.view()),
     })
 }
 
@@ -73,6 +74,16 @@ pub(super) fn admissions(running: &Running) -> Vec<AdmissionView> {
         refused: admission.refused(),
     };
     limited.map(view).collect()
+}
+
+/// What the holds of each service have come to, in the order of the file.
+pub(super) fn holds(shared: &Shared, running: &Running) -> Vec<HoldCounts> {
+    let counts = |service: &std::sync::Arc<Service>| {
+        let totals = shared.figures.holds_of(&service.name);
+        let held = running.holds.get(&service.name).map_or(0, |h| h.hold.waiting().into());
+        HoldCounts { service: service.name.clone(), held, refused: totals.refused(), expired: totals.expired() }
+    };
+    running.table.services.iter().map(counts).collect()
 }
 
 fn address(sockets: Option<&Sockets>, bind: &Bind) -> String {

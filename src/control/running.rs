@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, watch};
 
 use super::figures::Figures;
+use super::hold::Holds;
 use super::prober::Board;
 use super::registry::Registry;
 use super::view::{self, Readiness};
@@ -30,6 +31,8 @@ pub(super) struct Running {
     pub(super) files: Arc<[PathBuf]>,
     pub(super) desired: Arc<Desired>,
     pub(super) registry: Arc<Registry>,
+    /// Under way; gone with the process.
+    pub(super) holds: Arc<Holds>,
     /// Published, and compiled from the above.
     pub(super) table: Arc<Table>,
 }

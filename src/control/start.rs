@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::compile::{compile, file_services};
 use super::controller::{Controller, Inbox};
 use super::handle::Handle;
+use super::hold::Holds;
 use super::journal::{Journal, Otherwise, SharedStore, locked};
 use super::prober::{self, Report, targets};
 use super::registry::Registry;
@@ -131,7 +132,7 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     others.spawn(first_round(Arc::clone(&shared), round.0));
     let reloader = Reloader { source: Arc::clone(&source), shared: Arc::clone(&shared), commands: commands.clone() };
     others.spawn(reloader.run(reloads_in, watch));
-    let controller = Controller { publisher, running, journal, shared: Arc::clone(&shared), targets };
+    let controller = Controller { publisher, running, journal, shared: Arc::clone(&shared), targets, switches: Vec::new() };
     let inbox = Inbox { commands: commands_in, turns: turns_in, shutdown: down };
     let controller = tokio::spawn(controller.run(inbox));
     let handle = Handle::new(Arc::clone(&shared), commands, reloads, source, store);
@@ -156,13 +157,14 @@ async fn first_publication(loaded: Loaded, desired: &Desired) -> Result<(Publish
         .await
         .map_err(|panicked| StartError::Config(vec![panicked.to_string()]))?
         .map_err(StartError::Config)?;
-    let (publisher, reader) = publish::channel(compile(&spec, desired, &registry));
+    let (publisher, reader) = publish::channel(compile(&spec, desired, &registry, &Holds::new()));
     let running = Running {
         spec,
         text: loaded.text.into(),
         files: loaded.files.into(),
         desired: Arc::new(desired.clone()),
         registry: Arc::new(registry),
+        holds: Arc::default(),
         table: publisher.current(),
     };
     Ok((publisher, reader, Arc::new(running)))

@@ -5,6 +5,7 @@
 
 mod change;
 mod event;
+mod hold;
 mod service;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ pub use change::{
     SwitchServicesRequest,
 };
 pub use event::{Config, ConfigService, Drift, DriftReport, Event, Events, Explanation, Listener, Readiness, Reload};
+pub use hold::{Hold, HoldReceipt, HoldRequest, ReleaseRequest, WasHeld};
 pub use service::{Check, Group, Service, Services, Upstream, Window};
 
 /// An error (RFC 9457).
