@@ -96,13 +96,17 @@ pub(super) async fn switch_several(
 }
 
 async fn switched(desk: &Desk, asked: Asked, body: SwitchServicesRequest) -> Answer {
-    supported(body.hold.as_deref())?;
+    let hold = body.hold.as_deref().map(command::hold_time).transpose()?;
     let services = service_names(desk, &body.services).await?;
     let to = group_name(desk, &services[0], &body.to).await?;
     let origin = asked.origin(desk, single(&body.services), body.reason).await?;
     let replaced = if body.drain { Replaced::Drained } else { Replaced::Kept };
     let change = TrafficChange::Switch { services, to, force: force(body.force), replaced };
-    Ok(acknowledged(desk.handle.change(change, origin).await?))
+    let receipt = match hold {
+        Some(hold) => desk.handle.change_held(change, hold, origin).await?,
+        None => desk.handle.change(change, origin).await?,
+    };
+    Ok(acknowledged(receipt))
 }
 
 /// Goes back to the stable split, at once.
@@ -152,10 +156,6 @@ pub(super) fn force(asked: bool) -> Force {
     if asked { Force::Yes } else { Force::No }
 }
 
-fn supported(hold: Option<&str>) -> Result<(), ApiError> {
-    hold.map_or(Ok(()), |_| Err(ApiError::NotSupported("`hold`")))
-}
-
 /// Names of services, at least one, each once.
 async fn service_names(desk: &Desk, texts: &[String]) -> Result<Vec<ServiceName>, ApiError> {
     if texts.is_empty() || texts.len() > MAX_SERVICES {
@@ -186,17 +186,4 @@ pub(super) async fn group_name(desk: &Desk, service: &ServiceName, text: &str) -
     let groups = desk.handle.service(service.as_str()).await?.groups;
     let known = groups.iter().map(|group| group.name.as_str()).collect::<Vec<_>>().join(", ");
     Err(Rejected::UnknownGroup { service: service.clone(), name: text.to_owned(), known }.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hold_is_refused_by_name_and_its_absence_is_fine() {
-        assert!(supported(None).is_ok());
-        let error = supported(Some("8s")).unwrap_err();
-        assert_eq!(error.row().1, "not_supported");
-        assert!(error.to_string().contains("hold"), "{error}");
-    }
 }

@@ -7,7 +7,7 @@ use super::Desk;
 use crate::control::view::{GroupView, ServiceView};
 use crate::model::outcome::Outcome;
 use crate::routing::live::Health;
-use crate::telemetry::metrics::{Durations, GroupSample, Samples, UpstreamSample, write};
+use crate::telemetry::metrics::{Durations, GroupSample, HoldSample, Samples, UpstreamSample, write};
 
 /// All metrics.
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "process",
@@ -25,6 +25,17 @@ pub(super) async fn scrape(State(desk): State<Desk>) -> ([(HeaderName, &'static 
             .admissions()
             .into_iter()
             .map(|a| (a.service.to_string(), a.waiting, a.refused))
+            .collect(),
+        holds: desk
+            .handle
+            .holds()
+            .into_iter()
+            .map(|h| HoldSample {
+                service: h.service.to_string(),
+                held: h.held,
+                refused: h.refused,
+                expired: h.expired,
+            })
             .collect(),
         rollbacks: desk.handle.rollbacks(),
         switch_seconds: Durations { buckets, sum, count },

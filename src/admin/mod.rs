@@ -16,6 +16,7 @@ mod explain;
 mod extract;
 mod follow;
 pub mod gate;
+mod hold;
 mod metrics;
 mod openapi;
 mod precondition;

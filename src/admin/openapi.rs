@@ -5,7 +5,7 @@ use axum::http::{HeaderName, header};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{change, config, drain, events, explain, metrics, services, status};
+use super::{change, config, drain, events, explain, hold, metrics, services, status};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,6 +25,8 @@ use super::{change, config, drain, events, explain, metrics, services, status};
         drain::begin,
         drain::cancel,
         drain::show,
+        hold::hold,
+        hold::release,
         explain::explain,
         events::events,
         config::show,

@@ -143,6 +143,9 @@ fn rejected_row(rejected: &Rejected) -> Row {
         Rejected::StableGroupUnhealthy { .. } => {
             (S::CONFLICT, "stable_group_unhealthy", "The stable group is not healthy")
         }
+        Rejected::InvalidDuration(_) => (S::UNPROCESSABLE_ENTITY, "invalid_duration", "Not a duration for this"),
+        Rejected::HoldInProgress { .. } => (S::CONFLICT, "hold_in_progress", "The service is held"),
+        Rejected::HoldReleased { .. } => (S::CONFLICT, "hold_released", "The service was released"),
         Rejected::InvalidSplit(_) => (S::UNPROCESSABLE_ENTITY, "invalid_split", "Not a split"),
         Rejected::IdempotencyKeyReused(_) => {
             (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The key was used for another request")
@@ -213,6 +216,9 @@ mod tests {
                 409,
                 "drain_in_progress",
             ),
+            (Rejected::InvalidDuration("0s".into()), 422, "invalid_duration"),
+            (Rejected::HoldInProgress { service: service.clone() }, 409, "hold_in_progress"),
+            (Rejected::HoldReleased { service: service.clone() }, 409, "hold_released"),
             (Rejected::StableGroupUnhealthy { service, group, why: why() }, 409, "stable_group_unhealthy"),
             (Rejected::InvalidSplit(SplitError::OutOfRange(-1.0)), 422, "invalid_split"),
             (Rejected::IdempotencyKeyReused("k".into()), 422, "idempotency_key_reused"),

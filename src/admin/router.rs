@@ -15,7 +15,7 @@ use axum::routing::{get, post, put};
 use super::auth::{self, Caller};
 use super::gate::{self, Link};
 use super::problem::ApiError;
-use super::{Desk, change, config, drain, events, explain, metrics, openapi, services, status};
+use super::{Desk, change, config, drain, events, explain, hold, metrics, openapi, services, status};
 use crate::config::spec::{Admin, Role};
 
 /// Paths that anyone may ask for who passes the gate: they tell nothing about the services.
@@ -58,6 +58,7 @@ fn traffic() -> Router<Desk> {
     Router::new()
         .route("/api/v1/switch", post(change::switch_several))
         .route("/api/v1/services/{service}/switch", post(change::switch))
+        .route("/api/v1/services/{service}/hold", post(hold::hold).delete(hold::release))
         .route("/api/v1/services/{service}/shift", post(change::shift))
         .route("/api/v1/services/{service}/split", put(change::split))
         .route(DRAIN, post(drain::begin).delete(drain::cancel))

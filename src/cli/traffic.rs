@@ -196,6 +196,7 @@ mod tests {
             event: Some(7),
             split: None,
             stable_split: None,
+            hold: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::spec::{Action, Affinity, Bind, Check, Endpoint, Limits, TunnelClose};
+use super::spec::{Action, Affinity, Bind, Check, Endpoint, Hold, Limits, TunnelClose};
 use super::{Loaded, load, parse, schema};
 use crate::model::names::GroupName;
 
@@ -95,6 +95,7 @@ fn the_full_example_becomes_the_spec_that_it_says() {
     assert_eq!((start.method.as_str(), &start.json), ("POST", &Some(serde_json::json!({ "timeoutMs": 45000 }))));
     assert_eq!((poll.call.method.as_str(), poll.call.headers.len(), poll.until.len()), ("GET", 1, 2));
     assert_eq!((shop.drain.timeout.as_secs(), shop.drain.tunnels), (30, TunnelClose::default()));
+    assert_eq!(shop.hold, Hold::default());
     let web = &spec.listeners[0];
     assert_eq!((web.max_connections, web.head_timeout.as_secs(), web.idle_timeout.as_secs()), (Some(10_000), 10, 60));
     assert_eq!(spec.services[1].affinity, Affinity::None);
@@ -121,6 +122,7 @@ fn what_the_file_leaves_out_has_its_default() {
     assert_eq!(service.limits, Limits { body: None, in_flight: None, queue: 0 });
     assert_eq!((service.drain.timeout.as_secs(), &service.drain.hook), (30, &None));
     assert_eq!((service.drain.tunnels.code, service.drain.tunnels.spread.as_secs()), (1012, 5));
+    assert_eq!((service.hold.time.as_secs(), service.hold.requests, service.hold.bytes), (10, 10_000, 64 << 20));
     assert_eq!(service.affinity, Affinity::Cookie { name: "pointsman".to_owned(), always: false });
     assert_eq!(service.split.live().as_str(), "green", "the first group of the file has everything");
     assert_eq!(service.groups[0].name.as_str(), "blue", "groups are in the order of their names");

@@ -12,7 +12,7 @@ use super::registry::Registry;
 use super::running::Running;
 use super::source::Loaded;
 use super::view::ReloadReport;
-use super::{compile, difference, events, receipts, start};
+use super::{compile, difference, events, hold, receipts, start};
 use crate::model::adoption::{Adoption, adopt};
 use crate::store::{Batch, KeptReceipt};
 
@@ -58,6 +58,7 @@ impl Controller {
             tracing::warn!(service = %moved.service, before = %moved.before, after = %moved.after, "{why}");
         }
         let next = Running {
+            holds: hold::left_of(&old.holds, &loaded.spec),
             spec: Arc::new(difference::until_restart(&old.spec, loaded.spec)),
             text: loaded.text.into(),
             files: loaded.files.into(),
@@ -67,6 +68,7 @@ impl Controller {
             table: Arc::clone(&old.table),
         };
         self.put_to_work(next, report.changed);
+        self.end_holds_of_gone(&old.holds).await;
         Ok(report)
     }
 

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::model::change::ChangeError;
 pub use crate::model::change::Stable;
 pub use crate::model::drain::Part;
 use crate::model::names::{GroupName, ServiceName};
+use crate::model::period;
 use crate::model::split::Split;
 
 /// Who asks, and under which conditions.
@@ -144,6 +147,41 @@ pub struct Receipt {
     pub ms: f64,
     /// Sequence number of its event; none where nothing was changed.
     pub event: Option<u64>,
+    /// A switch behind a hold: what the hold came to.
+    pub hold: Option<WasHeld>,
+}
+
+/// What a hold came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WasHeld {
+    /// How long it lasted, in milliseconds.
+    pub ms: f64,
+    /// How many requests waited at the most; over several services the sum.
+    pub waited: u32,
+}
+
+/// What a hold or a release did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HoldReceipt {
+    /// The version of the desired state, which holds are no part of.
+    pub version: u64,
+    /// Whether anything was changed; there may have been nothing to let go.
+    pub changed: bool,
+    /// Which service.
+    pub service: ServiceName,
+    /// A hold: when it ends by itself.
+    pub until: Option<Timestamp>,
+    /// A release: what the hold came to.
+    pub held: Option<WasHeld>,
+}
+
+/// How long to hold, as people write it.
+///
+/// # Errors
+/// [`Rejected::InvalidDuration`].
+pub fn hold_time(text: &str) -> Result<Duration, Rejected> {
+    let shown: String = text.chars().take(50).collect();
+    period::parse(text).map_err(|wrong| Rejected::InvalidDuration(format!("{shown:?} {wrong}")))
 }
 
 /// What a change did to one service.
@@ -251,6 +289,21 @@ pub enum Rejected {
         group: GroupName,
         /// Each upstream's last check.
         why: String,
+    },
+    /// How long to hold is none, or too long.
+    #[error("{0}")]
+    InvalidDuration(String),
+    /// The service is held already.
+    #[error("service {service} is held already; release it first, or wait until it is over")]
+    HoldInProgress {
+        /// Which service.
+        service: ServiceName,
+    },
+    /// Somebody has let go of what the switch waited behind.
+    #[error("service {service} was released before the switch; nothing was switched")]
+    HoldReleased {
+        /// Which service.
+        service: ServiceName,
     },
     /// The split is none.
     #[error(transparent)]

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::drains::Farewells;
+use super::hold::Holds;
 use super::registry::Registry;
-use crate::config::spec::{self, Address, Endpoint, Protocol, Spec};
+use crate::config::spec::{self, Address, Check, Endpoint, Protocol, Spec};
 use crate::model::adoption::FileService;
 use crate::model::change::{Desired, ServiceState};
 use crate::model::drain::Part;
@@ -25,11 +26,19 @@ pub(super) fn file_services(spec: &Spec) -> Vec<FileService> {
     spec.services.iter().map(service).collect()
 }
 
-/// The table for `spec` and `desired`, over what lives in `registry`; tunnels of `farewells` are to end.
-pub(super) fn compile(spec: &Spec, desired: &Desired, registry: &Registry, farewells: &Farewells) -> Table {
+/// The table for `spec` and `desired`, over what lives in `registry`, with these `holds`; tunnels of `farewells` are to
+/// end.
+pub(super) fn compile(
+    spec: &Spec,
+    desired: &Desired,
+    registry: &Registry,
+    farewells: &Farewells,
+    holds: &Holds,
+) -> Table {
     let services = spec.services.iter().map(|service| {
         let state = desired.services.get(service.name.as_str()).expect("adopting a file gives each service a state");
-        Arc::new(compiled(service, state, registry, farewells))
+        let hold = holds.get(&service.name).map(|under_way| Arc::clone(&under_way.hold));
+        Arc::new(Service { hold, ..compiled(service, state, registry, farewells) })
     });
     Table {
         generation: 0,
@@ -76,6 +85,16 @@ fn compiled(service: &spec::Service, state: &ServiceState, registry: &Registry, 
         retries: service.retries,
         limits: service.limits,
         admission: registry.admission(&service.name).cloned(),
+        hold: None,
+        probe_path: probe_path(&service.health.check),
+    }
+}
+
+/// Without the query.
+fn probe_path(check: &Check) -> Option<String> {
+    match check {
+        Check::Http { path, .. } | Check::WebSocket { path, .. } => path.split('?').next().map(ToOwned::to_owned),
+        Check::Tcp | Check::Grpc { .. } => None,
     }
 }
 
@@ -176,7 +195,8 @@ mod tests {
     fn shares_candidate_and_routes_follow_the_desired_state() {
         let spec = samples::spec(&["http://127.0.0.1:1", "http://[::1]:80"]);
         let desired = adopt(&Desired::default(), &file_services(&spec), || Salt(5)).desired;
-        let table = compile(&spec, &desired, &Registry::new(1).renewed(&spec).unwrap(), &Farewells::new());
+        let table =
+            compile(&spec, &desired, &Registry::new(1).renewed(&spec).unwrap(), &Farewells::new(), &Holds::new());
         let shop = table.service("shop").unwrap();
         assert_eq!(shop.shares, [1_000_000, 0]);
         assert_eq!((shop.candidate, shop.emergency, shop.salt), (Some(1), None, Salt(5)));

@@ -17,6 +17,8 @@ use super::command::{Force, Origin, Receipt, Rejected, Replaced, ServiceReceipt}
 use super::compile::compile;
 use super::drains::{self, DrainCommand};
 use super::events;
+use super::hold::HoldAsked;
+use super::hold_switch::{self, HeldSwitch};
 use super::journal::{Journal, Otherwise};
 use super::prober::{Target, Turn};
 use super::receipts::{self, Request};
@@ -45,6 +47,8 @@ const TURNS_TOGETHER: usize = 64;
 pub(super) enum Command {
     /// A change of traffic.
     Change { request: Request, origin: Origin, arrived: Instant, reply: oneshot::Sender<Result<Receipt, Rejected>> },
+    /// A hold or a release.
+    Hold(Box<HoldAsked>),
     /// A configuration that was read, with its sockets bound and its certificates loaded.
     Apply(Box<Apply>),
     /// The report of an earlier reload with the same key, where there is one.
@@ -74,6 +78,8 @@ pub(super) struct Controller {
     pub(super) shared: Arc<Shared>,
     /// What is to be probed.
     pub(super) targets: watch::Sender<Arc<Vec<Target>>>,
+    /// Switches that wait, behind a hold, until nothing is under way.
+    pub(super) switches: Vec<HeldSwitch>,
 }
 
 /// What reaches the controller.
@@ -88,13 +94,8 @@ impl Controller {
     pub(super) async fn run(mut self, mut inbox: Inbox) {
         let mut turned = Vec::new();
         loop {
-            let retry_at = self.journal.retry_at();
-            let retry = async {
-                match retry_at {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let retry = at(self.journal.retry_at());
+            let look = at(self.next_expiry().into_iter().chain(self.next_look()).min());
             tokio::select! {
                 () = asked_to_end(&mut inbox.shutdown) => break,
                 Some(command) = inbox.commands.recv() => self.obey(command).await,
@@ -102,8 +103,12 @@ impl Controller {
                     self.note_all(turned.drain(..).map(|turn| events::health(&turn)).collect()).await;
                 }
                 () = retry => self.journal.retry(&self.running.desired).await,
+                () = look => {}
             }
+            self.go_on_with_switches().await;
+            self.end_expired().await;
         }
+        self.give_up_switches();
         // Replies that were not given are dropped with their commands, which their callers take for a shutdown.
         drop(inbox);
         self.note_all(vec![events::own("stop", json!({}))]).await;
@@ -111,7 +116,11 @@ impl Controller {
 
     async fn obey(&mut self, command: Command) {
         match command {
+            Command::Hold(asked) => self.obey_hold(*asked).await,
             Command::Change { request, origin, arrived, reply } => {
+                if let Some(hold) = request.hold() {
+                    return self.begin_switch(request, hold, origin, arrived, reply).await;
+                }
                 let result = self.change(&request, &origin, arrived).await;
                 if let Err(rejected) = &result {
                     self.refused(&request, &origin, rejected).await;
@@ -132,6 +141,8 @@ impl Controller {
             Command::Drain(command) => self.obey_drain(command).await,
             Command::Note(event) => self.note_all(vec![event]).await,
             Command::ClosePorts(done) => {
+                self.give_up_switches();
+                self.end_all_holds().await;
                 let registry = Arc::new(self.running.registry.without_ports());
                 self.running = Arc::new(Running { registry, ..(*self.running).clone() });
                 self.shared.running.store(Arc::clone(&self.running));
@@ -140,25 +151,40 @@ impl Controller {
         }
     }
 
-    async fn change(&mut self, request: &Request, origin: &Origin, arrived: Instant) -> Result<Receipt, Rejected> {
+    pub(super) async fn change(
+        &mut self,
+        request: &Request,
+        origin: &Origin,
+        arrived: Instant,
+    ) -> Result<Receipt, Rejected> {
         if let Some(receipt) = self.given_before(request, origin).await? {
             return Ok(receipt);
         }
         self.check_versions(&request.intent().services(), origin)?;
-        let now = Timestamp::now();
-        let mut decision = decide(&self.running.desired, &request.intent(), now)?;
-        if request.replaced() == Replaced::Drained {
-            decision.drain_replaced(|service| self.term(service, None, now));
-        }
+        let decision = self.decide(request)?;
         if decision.changed() && request.force() == Force::No {
             self.check_health(request, &decision)?;
         }
         self.make_so(request, origin, decision, arrived).await
     }
 
+    /// What becomes of the desired state, drains included.
+    pub(super) fn decide(&self, request: &Request) -> Result<Decision, Rejected> {
+        let now = Timestamp::now();
+        let mut decision = decide(&self.running.desired, &request.intent(), now)?;
+        if request.replaced() == Replaced::Drained {
+            decision.drain_replaced(|service| self.term(service, None, now));
+        }
+        Ok(decision)
+    }
+
     /// The receipt of the same request with the same key. The first question of all: the version has moved on since
     /// the request that is repeated.
-    async fn given_before(&mut self, request: &Request, origin: &Origin) -> Result<Option<Receipt>, Rejected> {
+    pub(super) async fn given_before(
+        &mut self,
+        request: &Request,
+        origin: &Origin,
+    ) -> Result<Option<Receipt>, Rejected> {
         let Some(key) = &origin.idempotency_key else { return Ok(None) };
         match self.journal.receipt(&self.running.desired, &stored_key(origin, key), patience(request)).await {
             Ok(None) => Ok(None),
@@ -190,7 +216,7 @@ impl Controller {
     }
 
     /// A switch needs a healthy group to go to, a rollback too. A split does not: it knows health.
-    fn check_health(&self, request: &Request, decision: &Decision) -> Result<(), Rejected> {
+    pub(super) fn check_health(&self, request: &Request, decision: &Decision) -> Result<(), Rejected> {
         if request.kind() == "split" {
             return Ok(());
         }
@@ -235,6 +261,7 @@ impl Controller {
         batch.events.extend(events::drains(&old.desired, &decision.desired, &origin.actor));
         let numbered = self.journal.numbered(&batch.events);
         let mut receipt = receipt(&decision, numbered[..own].last().map(|e| e.id));
+        receipt.hold = hold_switch::was_held(&old.holds, request);
         if let Some(key) = &origin.idempotency_key {
             receipt.ms = millis(arrived);
             batch.receipts.push(kept(request, stored_key(origin, key), &receipt));
@@ -250,7 +277,8 @@ impl Controller {
             Err(why) => return Err(Rejected::Store(why)),
         };
         if decision.changed() {
-            self.publish(Running { desired: Arc::new(decision.desired), ..(*old).clone() });
+            let holds = hold_switch::without(&old.holds, request);
+            self.publish(Running { desired: Arc::new(decision.desired), holds, ..(*old).clone() });
             self.count(request, origin, &receipt, arrived);
         }
         self.shared.announce(events);
@@ -261,7 +289,7 @@ impl Controller {
     /// Compiles, publishes, and shows what is in force from now on.
     pub(super) fn publish(&mut self, next: Running) {
         let mut next = next.without_old_farewells();
-        let table = compile(&next.spec, &next.desired, &next.registry, &next.farewells);
+        let table = compile(&next.spec, &next.desired, &next.registry, &next.farewells, &next.holds);
         drains::set_entrances(&table, &next.desired);
         self.publisher.publish(table);
         next.table = self.publisher.current();
@@ -282,7 +310,7 @@ impl Controller {
     }
 
     /// The attempt, for the audit log.
-    async fn refused(&mut self, request: &Request, origin: &Origin, rejected: &Rejected) {
+    pub(super) async fn refused(&mut self, request: &Request, origin: &Origin, rejected: &Rejected) {
         tracing::warn!(actor = origin.actor, kind = request.kind(), error = %rejected, "refused");
         if matches!(rejected, Rejected::Store(_) | Rejected::ShuttingDown) {
             return;
@@ -293,6 +321,13 @@ impl Controller {
     pub(super) async fn note_all(&mut self, events: Vec<NewEvent>) {
         let events = self.journal.note(&self.running.desired, events).await;
         self.shared.announce(events);
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -328,6 +363,7 @@ fn receipt(decision: &Decision, event: Option<u64>) -> Receipt {
         services: decision.moves.iter().map(service).collect(),
         ms: 0.0,
         event,
+        hold: None,
     }
 }
 

@@ -143,6 +143,7 @@ fn service(at: &str, old: &Service, new: &Service, found: &mut Vec<Difference>) 
         at, old, new, found, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries,
         limits, drain
     );
+    fields!(at, old, new, found, hold);
 }
 
 fn group(at: &str, old: &Group, new: &Group, found: &mut Vec<Difference>) {

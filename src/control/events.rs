@@ -1,16 +1,19 @@
 //! Lines for the audit log: what they say, and that nothing in them can harm whoever reads them.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::command::{DrainChange, Origin, Rejected};
+use super::command::{DrainChange, Origin, Rejected, WasHeld};
 use super::prober::Turn;
 use super::receipts::{self, Request, split_value};
 use super::view::ReloadReport;
 use crate::model::adoption::{FileMove, FileReason};
 use crate::model::change::{Decision, Desired, Move};
 use crate::model::drain::{Drain, Outcome, Part};
-use crate::model::names::ServiceName;
+use crate::model::names::{GroupName, ServiceName};
+use crate::model::period;
 use crate::store::NewEvent;
 
 /// Longest text that came from a caller, in characters.
@@ -94,6 +97,36 @@ pub(super) fn drain_refused(change: &DrainChange, origin: &Origin, rejected: &Re
         "reason": reason(origin),
     });
     event(&origin.actor, "drain.refused", Some(change.service.to_string()), detail)
+}
+
+/// A service is held from now on; `to`: where a switch goes behind it.
+pub(super) fn held(service: &ServiceName, time: Duration, to: Option<&GroupName>, origin: &Origin) -> NewEvent {
+    let mut detail = json!({ "for": period::written(time), "reason": reason(origin) });
+    if let Some(to) = to {
+        detail["switch_to"] = json!(to.as_str());
+    }
+    event(&origin.actor, "hold", Some(service.to_string()), detail)
+}
+
+/// A hold or a release that was asked for and not done.
+pub(super) fn hold_refused(kind: &str, service: &ServiceName, origin: &Origin, rejected: &Rejected) -> NewEvent {
+    let detail = json!({ "error": sanitised(&rejected.to_string()), "reason": reason(origin) });
+    event(&origin.actor, kind, Some(service.to_string()), detail)
+}
+
+/// A hold has ended; by itself where the origin names nobody.
+pub(super) fn hold_ended(
+    kind: &str,
+    service: &ServiceName,
+    was: WasHeld,
+    refused: u64,
+    note: Option<&str>,
+    origin: &Origin,
+) -> NewEvent {
+    let actor = if origin.actor.is_empty() { OURSELVES } else { &origin.actor };
+    let reason = note.map(ToOwned::to_owned).or_else(|| reason(origin));
+    let detail = json!({ "ms": was.ms.round(), "waited": was.waited, "refused": refused, "reason": reason });
+    event(actor, kind, Some(service.to_string()), detail)
 }
 
 /// A service whose split the file has moved.

@@ -96,6 +96,7 @@ mod tests {
     use crate::config::spec::{Rule, Spec};
     use crate::control::compile::{compile, file_services};
     use crate::control::drains::Farewells;
+    use crate::control::hold::Holds;
     use crate::control::registry::Registry;
     use crate::control::samples;
     use crate::model::adoption::adopt;
@@ -117,7 +118,8 @@ mod tests {
         shop.rules = vec![Rule { when: Conditions { cookies: vec![beta], ..Conditions::default() }, group: green }];
         spec.services = vec![Arc::new(shop)];
         let desired = adopt(&Desired::default(), &file_services(&spec), || Salt(5)).desired;
-        let table = compile(&spec, &desired, &Registry::new(1).renewed(&spec).unwrap(), &Farewells::new());
+        let table =
+            compile(&spec, &desired, &Registry::new(1).renewed(&spec).unwrap(), &Farewells::new(), &Holds::new());
         for (group, healthy) in table.services[0].groups.iter().zip(healthy) {
             group.upstreams[0].live.set_health(if healthy { Health::Healthy } else { Health::Unhealthy });
         }

@@ -1,9 +1,10 @@
 //! Counts of what the controller did, for metrics.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::names::ServiceName;
+use crate::routing::hold::HoldTotals;
 
 /// Upper bounds of the buckets for durations, in seconds.
 const BOUNDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, f64::INFINITY];
@@ -20,6 +21,7 @@ struct Counts {
     switches: Timings<{ BOUNDS.len() }>,
     drains: Timings<{ DRAIN_BOUNDS.len() }>,
     rollbacks: BTreeMap<(ServiceName, &'static str), u64>,
+    holds: BTreeMap<ServiceName, Arc<HoldTotals>>,
 }
 
 /// How long something took, by bucket.
@@ -65,6 +67,12 @@ impl Figures {
     pub(super) fn rolled_back(&self, service: &ServiceName, cause: &'static str) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.rollbacks.entry((service.clone(), cause)).or_default() += 1;
+    }
+
+    /// What all holds of `service` have come to.
+    pub(super) fn holds_of(&self, service: &ServiceName) -> Arc<HoldTotals> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(counts.holds.entry(service.clone()).or_default())
     }
 
     /// Buckets (upper bound, count of its own), sum of seconds, count.

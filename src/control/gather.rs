@@ -4,7 +4,7 @@ use super::command::Rejected;
 use super::drains;
 use super::handle::unknown;
 use super::running::{Running, Shared};
-use super::view::{AdmissionView, DrainView, GroupView, ListenerView, ServiceView, UpstreamView};
+use super::view::{AdmissionView, DrainView, GroupView, HoldCounts, ListenerView, ServiceView, UpstreamView};
 use crate::config::spec::Bind;
 use crate::model::change::ServiceState;
 use crate::model::drain::Part;
@@ -32,6 +32,7 @@ pub(super) fn service(shared: &Shared, running: &Running, service: &Service) -> 
         candidate: state.candidate().cloned(),
         groups: service.groups.iter().map(|g| group(shared, service, g, state)).collect(),
         pending_file_split: None,
+        hold: running.holds.get(&service.name).filter(|h| h.hold.is_on()).map(|h| h.view()),
     })
 }
 
@@ -105,6 +106,16 @@ pub(super) fn admissions(running: &Running) -> Vec<AdmissionView> {
         refused: admission.refused(),
     };
     limited.map(view).collect()
+}
+
+/// What the holds of each service have come to, in the order of the file.
+pub(super) fn holds(shared: &Shared, running: &Running) -> Vec<HoldCounts> {
+    let counts = |service: &std::sync::Arc<Service>| {
+        let totals = shared.figures.holds_of(&service.name);
+        let held = running.holds.get(&service.name).map_or(0, |h| h.hold.waiting().into());
+        HoldCounts { service: service.name.clone(), held, refused: totals.refused(), expired: totals.expired() }
+    };
+    running.table.services.iter().map(counts).collect()
 }
 
 fn address(sockets: Option<&Sockets>, bind: &Bind) -> String {

@@ -7,20 +7,21 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::command::{DrainChange, DrainReceipt, Force, Origin, Part, Receipt, Rejected, TrafficChange};
+use super::command::{DrainChange, DrainReceipt, Force, HoldReceipt, Origin, Part, Receipt, Rejected, TrafficChange};
 use super::controller::Command;
 use super::drains::DrainCommand;
 use super::drift;
 use super::explain;
 use super::gather;
+use super::hold::{Ask, HoldAsked};
 use super::journal::{SharedStore, locked};
 use super::receipts::Request;
 use super::reload::Asked;
 use super::running::Shared;
 use super::source::Source;
 use super::view::{
-    AdmissionView, Audit, DrainView, Drift, Event, Explanation, ListenerView, Question, Readiness, ReloadReport,
-    ServiceView,
+    AdmissionView, Audit, DrainView, Drift, Event, Explanation, HoldCounts, ListenerView, Question, Readiness,
+    ReloadReport, ServiceView,
 };
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::Share;
@@ -96,6 +97,52 @@ impl Handle {
     pub async fn change(&self, change: TrafficChange, origin: Origin) -> Result<Receipt, Rejected> {
         self.await_verdict(&change).await;
         self.ask(Request::Change(change), origin).await
+    }
+
+    /// The same, while new requests of the services wait, for `hold` at the most: the change is made when nothing is
+    /// under way any more at the groups that lose their share, or when the time is over.
+    ///
+    /// # Errors
+    /// [`Rejected`]; nothing was changed, and nobody waits any more.
+    pub async fn change_held(
+        &self,
+        change: TrafficChange,
+        hold: Duration,
+        origin: Origin,
+    ) -> Result<Receipt, Rejected> {
+        self.await_verdict(&change).await;
+        self.ask(Request::Held(change, hold), origin).await
+    }
+
+    /// Keeps new requests of `service` waiting, for `time` or as long as the file says.
+    ///
+    /// # Errors
+    /// [`Rejected`]; nothing was changed.
+    pub async fn hold(
+        &self,
+        service: ServiceName,
+        time: Option<Duration>,
+        origin: Origin,
+    ) -> Result<HoldReceipt, Rejected> {
+        self.ask_hold(service, Ask::Hold(time), origin).await
+    }
+
+    /// Lets those go who wait. A switch that waits behind the hold is given up.
+    ///
+    /// # Errors
+    /// [`Rejected`]; nothing was changed.
+    pub async fn release(&self, service: ServiceName, origin: Origin) -> Result<HoldReceipt, Rejected> {
+        self.ask_hold(service, Ask::Release, origin).await
+    }
+
+    async fn ask_hold(&self, service: ServiceName, ask: Ask, origin: Origin) -> Result<HoldReceipt, Rejected> {
+        let (reply, answer) = oneshot::channel();
+        let asked = Box::new(HoldAsked { service, ask, origin, reply });
+        match timeout(QUEUED, self.commands.send(Command::Hold(asked))).await {
+            Ok(Ok(())) => answer.await.map_err(|_| Rejected::ShuttingDown)?,
+            Ok(Err(_)) => Err(Rejected::ShuttingDown),
+            Err(_) => Err(Rejected::Store("too many changes are waiting for it".to_owned())),
+        }
     }
 
     /// `group` gets `share`, the others keep their proportions (computed by the controller on its current split).
@@ -290,6 +337,11 @@ impl Handle {
     /// Services with a limit of requests under way, in the order of the file.
     pub fn admissions(&self) -> Vec<AdmissionView> {
         gather::admissions(&self.shared.running.load())
+    }
+
+    /// What holds have come to, of each service, in the order of the file.
+    pub fn holds(&self) -> Vec<HoldCounts> {
+        gather::holds(&self.shared, &self.shared.running.load())
     }
 
     /// Whether traffic can be served.

@@ -15,6 +15,8 @@ mod explain;
 mod figures;
 mod gather;
 pub mod handle;
+mod hold;
+mod hold_switch;
 mod journal;
 mod prober;
 mod receipts;

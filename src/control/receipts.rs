@@ -1,29 +1,58 @@
 //! Requests and receipts as JSON: for the audit log, and to answer a repeated request with the first receipt.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::command::{
-    DrainChange, DrainReceipt, DrainWish, Force, Receipt, Replaced, ServiceReceipt, Stable, TrafficChange,
+    DrainChange, DrainReceipt, DrainWish, Force, HoldReceipt, Receipt, Replaced, ServiceReceipt, Stable, TrafficChange,
+    WasHeld,
 };
 use super::view::ReloadReport;
 use crate::model::change::Intent;
 use crate::model::names::{GroupName, ServiceName};
+use crate::model::period;
 use crate::model::split::{Share, Split};
 
 /// What can be asked of traffic: a change, or a share for one group.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Request {
     Change(TrafficChange),
-    Shift { service: ServiceName, group: GroupName, share: Share },
+    /// The same, while new requests wait for so long at the most.
+    Held(TrafficChange, Duration),
+    Shift {
+        service: ServiceName,
+        group: GroupName,
+        share: Share,
+    },
 }
 
 impl Request {
     /// The kind of its event.
     pub(super) fn kind(&self) -> &'static str {
         match self {
+            Request::Held(change, _) => Request::Change(change.clone()).kind(),
             Request::Change(TrafficChange::Split { .. }) | Request::Shift { .. } => "split",
             Request::Change(TrafficChange::Switch { .. }) => "switch",
             Request::Change(TrafficChange::Rollback { .. }) => "rollback",
+        }
+    }
+
+    /// How long new requests wait for it.
+    pub(super) fn hold(&self) -> Option<Duration> {
+        match self {
+            Request::Held(_, time) => Some(*time),
+            Request::Change(_) | Request::Shift { .. } => None,
+        }
+    }
+
+    /// The group that a switch goes to.
+    pub(super) fn target(&self) -> Option<&GroupName> {
+        match self {
+            Request::Change(TrafficChange::Switch { to, .. }) | Request::Held(TrafficChange::Switch { to, .. }, _) => {
+                Some(to)
+            }
+            _ => None,
         }
     }
 
@@ -33,6 +62,7 @@ impl Request {
 
     pub(super) fn force(&self) -> Force {
         match self {
+            Request::Held(change, _) => Request::Change(change.clone()).force(),
             Request::Change(TrafficChange::Switch { force, .. } | TrafficChange::Rollback { force, .. }) => *force,
             Request::Change(TrafficChange::Split { .. }) | Request::Shift { .. } => Force::No,
         }
@@ -41,15 +71,15 @@ impl Request {
     /// What becomes of the groups that it replaces.
     pub(super) fn replaced(&self) -> Replaced {
         match self {
-            Request::Change(TrafficChange::Switch { replaced, .. }) => *replaced,
-            Request::Change(TrafficChange::Split { .. } | TrafficChange::Rollback { .. }) | Request::Shift { .. } => {
-                Replaced::Kept
-            }
+            Request::Change(TrafficChange::Switch { replaced, .. })
+            | Request::Held(TrafficChange::Switch { replaced, .. }, _) => *replaced,
+            Request::Change(_) | Request::Held(..) | Request::Shift { .. } => Replaced::Kept,
         }
     }
 
     pub(super) fn intent(&self) -> Intent {
         match self.clone() {
+            Request::Held(change, _) => Request::Change(change).intent(),
             Request::Change(TrafficChange::Split { service, split, stable }) => {
                 Intent::Split { service, split, stable }
             }
@@ -63,6 +93,11 @@ impl Request {
     pub(super) fn asked(&self) -> Value {
         let names = |services: &[ServiceName]| services.iter().map(ToString::to_string).collect::<Vec<_>>();
         match self {
+            Request::Held(change, time) => {
+                let mut asked = Request::Change(change.clone()).asked();
+                asked["hold"] = json!(period::written(*time));
+                asked
+            }
             Request::Change(TrafficChange::Split { service, split, stable }) => json!({
                 "services": [service.as_str()], "split": split_value(split), "stable": *stable == Stable::Declared,
             }),
@@ -151,6 +186,7 @@ pub(super) fn to_value(receipt: &Receipt) -> Value {
         "services": receipt.services.iter().map(service).collect::<Vec<_>>(),
         "ms": receipt.ms,
         "event": receipt.event,
+        "hold": receipt.hold.map(was_held_value),
     })
 }
 
@@ -171,6 +207,37 @@ pub(super) fn from_value(value: &Value) -> Option<Receipt> {
         services: value.get("services")?.as_array()?.iter().map(service).collect::<Option<_>>()?,
         ms: value.get("ms")?.as_f64()?,
         event: value.get("event")?.as_u64(),
+        hold: value.get("hold").and_then(was_held),
+    })
+}
+
+fn was_held_value(held: WasHeld) -> Value {
+    json!({ "ms": held.ms, "waited": held.waited })
+}
+
+fn was_held(value: &Value) -> Option<WasHeld> {
+    Some(WasHeld { ms: value.get("ms")?.as_f64()?, waited: value.get("waited")?.as_u64()? as u32 })
+}
+
+/// The receipt of a hold or a release as it is kept.
+pub(super) fn hold_to_value(receipt: &HoldReceipt) -> Value {
+    json!({
+        "version": receipt.version,
+        "changed": receipt.changed,
+        "service": receipt.service.as_str(),
+        "until": receipt.until.map(|at| at.to_string()),
+        "held": receipt.held.map(was_held_value),
+    })
+}
+
+/// Such a receipt that was kept; none when it makes no sense (any more).
+pub(super) fn hold_from_value(value: &Value) -> Option<HoldReceipt> {
+    Some(HoldReceipt {
+        version: value.get("version")?.as_u64()?,
+        changed: value.get("changed")?.as_bool()?,
+        service: ServiceName::new(value.get("service")?.as_str()?).ok()?,
+        until: value.get("until")?.as_str().and_then(|at| at.parse().ok()),
+        held: value.get("held").and_then(was_held),
     })
 }
 
@@ -207,12 +274,30 @@ mod tests {
             after: of("blue 0 green 100"),
             stable: of("blue 100 green 0"),
         };
-        let receipt = Receipt { version: 7, changed: true, services: vec![moved], ms: 1.25, event: Some(9) };
+        let receipt = Receipt {
+            version: 7,
+            changed: true,
+            services: vec![moved],
+            ms: 1.25,
+            event: Some(9),
+            hold: Some(WasHeld { ms: 8.5, waited: 3 }),
+        };
         let kept = to_value(&receipt).to_string();
         assert!(kept.contains(r#""after":{"blue":0,"green":100}"#), "{kept}");
         assert_eq!(from_value(&serde_json::from_str(&kept).unwrap()), Some(receipt));
         assert_eq!(from_value(&json!({"version": 1})), None);
     }
+
+    #[test]
+    fn the_receipts_of_a_hold_and_a_release_are_the_same_after_they_were_kept() {
+        let until = Some("2026-11-05T10:00:00.25Z".parse().unwrap());
+        let hold = HoldReceipt { version: 7, changed: true, service: service("shop"), until, held: None };
+        let release = HoldReceipt { until: None, held: Some(WasHeld { ms: 2.5, waited: 9 }), ..hold.clone() };
+        for receipt in [hold, release] {
+            assert_eq!(hold_from_value(&hold_to_value(&receipt)), Some(receipt));
+        }
+    }
+
     #[test]
     fn a_report_is_the_same_after_it_was_kept() {
         let changes = vec!["services.shop: health changed".to_owned()];

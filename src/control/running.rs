@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::drains::{Farewells, Progresses};
 use super::figures::Figures;
+use super::hold::Holds;
 use super::prober::Board;
 use super::registry::Registry;
 use super::view::{self, Readiness};
@@ -31,8 +32,10 @@ pub(super) struct Running {
     pub(super) files: Arc<[PathBuf]>,
     pub(super) desired: Arc<Desired>,
     pub(super) registry: Arc<Registry>,
-    /// Drains whose deadline has come: their tunnels are told to end.
+    /// Drains whose deadline has come: their tunnels are told to end. Gone with the process.
     pub(super) farewells: Arc<Farewells>,
+    /// Services whose new requests wait. Gone with the process.
+    pub(super) holds: Arc<Holds>,
     /// Published, and compiled from the above.
     pub(super) table: Arc<Table>,
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::config::spec::{
     self, Action, Address, Admin, Affinity, Balance, Bind, CertificateFiles, Check, Drain, Endpoint, Expect, Health,
-    Limits, Protocol, Retries, Route, RouteMatch, SendsTo, Service, Spec, State, Telemetry, Timeouts, TunnelClose,
+    Hold, Limits, Protocol, Retries, Route, RouteMatch, SendsTo, Service, Spec, State, Telemetry, Timeouts,
+    TunnelClose,
 };
 use crate::model::names::{GroupName, ListenerName, ServiceName};
 use crate::model::split::{Share, Split};
@@ -95,6 +96,7 @@ pub(crate) fn service(name: &str, urls: &[&str]) -> Service {
         },
         retries: Retries { attempts: 2, budget: Share::from_percent(20.0).unwrap(), across_groups: true },
         limits: Limits::default(),
+        hold: Hold::default(),
         drain: Drain { timeout: Duration::from_secs(30), tunnels: TunnelClose::default(), hook: None },
     }
 }

@@ -13,6 +13,7 @@ use super::compile::{compile, file_services};
 use super::controller::{Controller, Inbox};
 use super::drains::Farewells;
 use super::handle::Handle;
+use super::hold::Holds;
 use super::journal::{Journal, Otherwise, SharedStore, locked};
 use super::prober::{self, Report, targets};
 use super::registry::Registry;
@@ -133,7 +134,8 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     others.spawn(drains::run(Arc::clone(&shared), commands.clone(), reader.clone()));
     let reloader = Reloader { source: Arc::clone(&source), shared: Arc::clone(&shared), commands: commands.clone() };
     others.spawn(reloader.run(reloads_in, watch));
-    let controller = Controller { publisher, running, journal, shared: Arc::clone(&shared), targets };
+    let controller =
+        Controller { publisher, running, journal, shared: Arc::clone(&shared), targets, switches: Vec::new() };
     let inbox = Inbox { commands: commands_in, turns: turns_in, shutdown: down };
     let controller = tokio::spawn(controller.run(inbox));
     let handle = Handle::new(Arc::clone(&shared), commands, reloads, source, store);
@@ -158,7 +160,7 @@ async fn first_publication(loaded: Loaded, desired: &Desired) -> Result<(Publish
         .await
         .map_err(|panicked| StartError::Config(vec![panicked.to_string()]))?
         .map_err(StartError::Config)?;
-    let (publisher, reader) = publish::channel(compile(&spec, desired, &registry, &Farewells::new()));
+    let (publisher, reader) = publish::channel(compile(&spec, desired, &registry, &Farewells::new(), &Holds::new()));
     let running = Running {
         spec,
         text: loaded.text.into(),
@@ -166,6 +168,7 @@ async fn first_publication(loaded: Loaded, desired: &Desired) -> Result<(Publish
         desired: Arc::new(desired.clone()),
         registry: Arc::new(registry),
         farewells: Arc::default(),
+        holds: Arc::default(),
         table: publisher.current(),
     };
     drains::set_entrances(&running.table, desired);

@@ -26,6 +26,42 @@ pub struct ServiceView {
     pub groups: Vec<GroupView>,
     /// The file's split where it is kept back.
     pub pending_file_split: Option<Split>,
+    /// New requests wait.
+    pub hold: Option<HoldView>,
+}
+
+/// A hold under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HoldView {
+    /// When it began.
+    pub since: Timestamp,
+    /// When it ends by itself.
+    pub until: Timestamp,
+    /// Who has begun it.
+    pub actor: String,
+    /// Where a switch goes as soon as nothing is under way any more; none: somebody lets go.
+    pub to: Option<GroupName>,
+    /// Requests that wait.
+    pub waiting: u32,
+    /// The most that have waited at a time.
+    pub most: u32,
+    /// Bytes that have come of those that wait.
+    pub bytes: u64,
+    /// Requests that there was no room for.
+    pub refused: u64,
+}
+
+/// What holds of a service have come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldCounts {
+    /// The service's name.
+    pub service: ServiceName,
+    /// Requests that wait now.
+    pub held: u64,
+    /// Requests that there was no room for, so far.
+    pub refused: u64,
+    /// Requests that had waited when the time was over, so far.
+    pub expired: u64,
 }
 
 /// A group and all that goes on in it.
@@ -193,7 +229,8 @@ pub struct Event {
     pub at: Timestamp,
     /// Who: name of a token, `local`, `file`, `pointsman` itself.
     pub actor: String,
-    /// What: `switch`, `split`, `rollback`, `drain`, `reload`, `health`, `start`, `stop`; with `.refused` behind it where it
+    /// What: `switch`, `split`, `rollback`, `drain`, `reload`, `hold`, `release`, `hold.expired`, `health`, `start`,
+    /// `stop`; with `.refused` behind it where it
     /// was asked for and not done.
     pub kind: String,
     /// Which service, where it is about one.

@@ -165,6 +165,12 @@ impl Fields {
         known
     }
 
+    /// How many bytes are kept for them, about.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.received.len() + self.added.len()
+    }
+
     fn bytes(&self, span: Span) -> &[u8] {
         let all = if span.added { &self.added[..] } else { &self.received[..] };
         &all[span.start as usize..(span.start + span.length) as usize]

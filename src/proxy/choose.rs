@@ -1,7 +1,7 @@
 //! Chooses where a request goes and claims its place there, in one step.
 //!
-//! A service that takes so many requests at a time is asked for a place first. Order of
-//! decision: listener for validation, rule, affinity, split. Whether the group is open and healthy is looked at
+//! Nobody chooses while the service is held. A service that takes so many requests at a time is asked for a place first.
+//! Order of decision: listener for validation, rule, affinity, split. Whether the group is open and healthy is looked at
 //! afterwards. The claim is
 //! entered, then it is checked that the table is still the published one; if not, everything starts over with the new
 //! table (see [`crate::routing::claim`]).
@@ -14,11 +14,13 @@ use std::time::Duration;
 use super::affinity::{self, Place};
 use super::balance::Comer;
 use super::error::ProxyError;
+use super::hold::{self, Held};
 use super::worker::Worker;
 use crate::config::spec::SendsTo;
 use crate::model::fields::Fields;
 use crate::model::matching::Facts;
 use crate::routing::admission::{Admission, Admitted};
+use crate::routing::hold::Hold;
 use crate::routing::live::{GroupSlot, Health};
 use crate::routing::publish::Snapshot;
 use crate::routing::table::{Action, Entrance, Group, Listener, Route, Service, Target, allowed};
@@ -98,12 +100,16 @@ pub(super) enum Chosen {
     Forward { claim: Claim, route: usize, place: Place, admitted: Option<Admitted> },
     /// The route (by its index) has an answer of its own.
     Answer { snapshot: Snapshot, route: usize },
+    /// Whoever asks for the health of a service that is held is told that all is well.
+    Well { snapshot: Snapshot, route: usize },
 }
 
 /// Why nothing was chosen.
 #[derive(Debug)]
 pub(super) enum NoChoice {
     Error(ProxyError),
+    /// The service is held: a request that is let go chooses anew.
+    Held(Arc<Hold>),
     /// The service has no place free: a request that gets one in time chooses anew.
     Full {
         admission: Arc<Admission>,
@@ -128,7 +134,14 @@ pub(super) fn choose(worker: &Worker, asked: &Asked<'_>, mut admitted: Option<Ad
         let Action::Forward(service) = route.action else {
             return Ok(Chosen::Answer { snapshot, route: index });
         };
-        let Service { admission, timeouts, .. } = &*snapshot.services[service];
+        let Service { admission, timeouts, hold, .. } = &*snapshot.services[service];
+        if let Some(hold) = hold {
+            match hold::held(hold, &snapshot.services[service], route, asked) {
+                Some(Held::Waits(hold)) => return Err(NoChoice::Held(hold)),
+                Some(Held::IsProbe) => return Ok(Chosen::Well { snapshot, route: index }),
+                None => {}
+            }
+        }
         if let Some(admission) = admission.as_ref().filter(|a| !admitted.as_ref().is_some_and(|have| have.is_of(a))) {
             admitted = admission.try_enter();
             if admitted.is_none() {

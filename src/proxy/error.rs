@@ -34,6 +34,10 @@ pub(super) enum ProxyError {
     BodyTooLarge,
     #[error("the service has as many requests under way as it takes")]
     Overloaded,
+    #[error("the service is held, and as many requests wait as may; come back in {seconds} s")]
+    HoldFull { seconds: u16 },
+    #[error("the service was held for longer than it should have been")]
+    HeldTooLong,
     #[error("the proxy has no descriptor left for a connection to the upstream")]
     NoDescriptors,
     #[error("no healthy upstream")]
@@ -114,6 +118,8 @@ impl ProxyError {
             Self::RequestAborted => (S::BAD_REQUEST, "http_request_error", 1),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "http_request_error", 8),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "connection_limit_reached", 14),
+            Self::HoldFull { .. } => (S::SERVICE_UNAVAILABLE, "connection_limit_reached", 14),
+            Self::HeldTooLong => (S::SERVICE_UNAVAILABLE, "destination_unavailable", 14),
             Self::NoDescriptors => (S::SERVICE_UNAVAILABLE, "proxy_internal_error", 14),
             Self::NoHealthyUpstream | Self::NoCandidate => (S::SERVICE_UNAVAILABLE, "destination_unavailable", 14),
             Self::ConnectionRefused => (S::BAD_GATEWAY, "connection_refused", 14),
@@ -128,6 +134,24 @@ impl ProxyError {
             Self::UnexpectedUpgrade => (S::BAD_GATEWAY, "http_upgrade_failed", 13),
         };
         Told { status, token, grpc_status }
+    }
+
+    /// `details` parameter of `Proxy-Status`, where the error type alone could mean something else.
+    pub(super) fn details(self) -> Option<&'static str> {
+        match self {
+            Self::HoldFull { .. } => Some("too many requests are held"),
+            Self::HeldTooLong => Some("held for too long"),
+            _ => None,
+        }
+    }
+
+    /// `Retry-After`, in seconds.
+    pub(super) fn retry_after(self) -> Option<u16> {
+        match self {
+            Self::Overloaded | Self::HeldTooLong => Some(1),
+            Self::HoldFull { seconds } => Some(seconds),
+            _ => None,
+        }
     }
 
     /// How the attempt ended, for an error that ended one: whose fault it was.
@@ -153,6 +177,8 @@ impl ProxyError {
             | Self::RequestAborted
             | Self::BodyTooLarge
             | Self::Overloaded
+            | Self::HoldFull { .. }
+            | Self::HeldTooLong
             | Self::NoDescriptors
             | Self::NoHealthyUpstream
             | Self::NoCandidate => Outcome::ClientGone,

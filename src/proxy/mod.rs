@@ -20,6 +20,7 @@ mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 mod headers;
+mod hold;
 mod http1;
 mod octets;
 mod outgoing;

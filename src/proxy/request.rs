@@ -1,6 +1,6 @@
 //! The life of a request, from its head to the head of its answer. Start reading here.
 //!
-//! snapshot → route → access → choose group (rule, cohort, split, health) and claim → choose upstream → pooled or new
+//! snapshot → route → access → hold → choose group (rule, cohort, split, health) and claim → choose upstream → pooled or new
 //! connection → send → stream back → record the attempt → release.
 
 use std::rc::Rc;
@@ -22,7 +22,7 @@ use super::respond::Response;
 use super::source::Source;
 use super::tunnel::Tunnel;
 use super::upload::StopsUpload;
-use super::{headers, pool, respond, target, tunnel};
+use super::{headers, hold, pool, respond, target, tunnel};
 use crate::config::spec::Affinity;
 use crate::model::fields::{Fields, Known};
 use crate::model::outcome::Outcome;
@@ -84,20 +84,20 @@ impl Visit<'_> {
         };
         let query = call.path.query();
         let asked = Asked { target, fields: &call.fields, query, client: address, listener: &client.listener };
-        let mut admitted = None;
-        let chosen = loop {
-            match choose(&client.worker, &asked, admitted.take()) {
-                Ok(chosen) => break chosen,
-                Err(NoChoice::Error(error)) => return Err(error),
-                // Boxed: waiting is rare, and its state would make every request's future larger.
-                Err(NoChoice::Full { admission, patience }) => {
-                    let waited = Box::pin(admission.wait(patience)).await;
-                    admitted = Some(waited.map_err(|Full| ProxyError::Overloaded)?);
-                }
-            }
+        let chosen = match choose(&client.worker, &asked, None) {
+            Ok(chosen) => chosen,
+            Err(NoChoice::Error(error)) => return Err(error),
+            // Boxed: waiting is rare, and its state would make every request's future larger.
+            Err(why) => Box::pin(patiently(client, &asked, call, asks.inbound, why)).await?,
         };
         match chosen {
             Chosen::Answer { snapshot, route } => Ok(Reply::Answer(self.answer(&snapshot.routes.all()[route], call))),
+            Chosen::Well { snapshot, route } => {
+                self.log_own(StatusCode::OK, None);
+                let mut response = respond::well();
+                headers::edit(&mut response.fields, &snapshot.routes.all()[route].response_headers);
+                Ok(Reply::Answer(response))
+            }
             Chosen::Forward { claim, route, place, admitted } => {
                 self.exchange = Some(Exchange::new(client, claim, admitted, self.started, self.record.take()));
                 self.forward(asks, route, place).await
@@ -160,11 +160,7 @@ impl Visit<'_> {
             Some(exchange) => exchange.refuse(told.status.as_u16(), told.token),
             None => self.log_own(told.status, Some(told.token)),
         }
-        let mut response = respond::error(error, self.grpc);
-        if error == ProxyError::Overloaded {
-            response.fields.set(Known::RetryAfter, b"1");
-        }
-        response
+        respond::error(error, self.grpc)
     }
 
     /// Writes the access log's line for an answer without a group.
@@ -174,6 +170,34 @@ impl Visit<'_> {
             record.error = error;
             record.ms = self.started.elapsed().as_secs_f64() * 1e3;
             log.write(record);
+        }
+    }
+}
+
+/// Chooses again and again, each time by the table of the moment, after what a choice has to wait for.
+async fn patiently(
+    client: &Client,
+    asked: &Asked<'_>,
+    call: &Call,
+    inbound: Option<&Rc<Inbound>>,
+    mut why: NoChoice,
+) -> Result<Chosen, ProxyError> {
+    let mut was_held = false;
+    loop {
+        let admitted = match why {
+            NoChoice::Error(error) => return Err(error),
+            NoChoice::Held(hold) => {
+                hold::wait(&hold, call, inbound).await?;
+                was_held = true;
+                None
+            }
+            NoChoice::Full { admission, patience } if was_held => Some(admission.wait_after_hold(patience).await),
+            NoChoice::Full { admission, patience } => Some(admission.wait(patience).await),
+        };
+        let admitted = admitted.transpose().map_err(|Full| ProxyError::Overloaded)?;
+        match choose(&client.worker, asked, admitted) {
+            Ok(chosen) => return Ok(chosen),
+            Err(again) => why = again,
         }
     }
 }

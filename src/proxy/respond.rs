@@ -27,7 +27,11 @@ pub(super) fn error(error: ProxyError, grpc: Grpc) -> Response {
         Grpc::Yes => trailers_only(&told, error),
         Grpc::No => plain(&told, error),
     };
-    response.fields.set(Known::ProxyStatus, format!("pointsman; error={}", told.token).as_bytes());
+    let details = error.details().map(|text| format!("; details=\"{text}\"")).unwrap_or_default();
+    response.fields.set(Known::ProxyStatus, format!("pointsman; error={}{details}", told.token).as_bytes());
+    if let Some(seconds) = error.retry_after() {
+        response.fields.set(Known::RetryAfter, seconds.to_string().as_bytes());
+    }
     response
 }
 
@@ -40,6 +44,13 @@ fn trailers_only(told: &Told, error: ProxyError) -> Response {
     let mut response = fixed(StatusCode::OK, b"application/grpc", Bytes::new());
     response.fields.set(Known::GrpcStatus, told.grpc_status.to_string().as_bytes());
     response.fields.set(Known::GrpcMessage, error.to_string().as_bytes());
+    response
+}
+
+/// The answer to whoever asks from outside for the health of a service that is held.
+pub(super) fn well() -> Response {
+    let mut response = fixed(StatusCode::OK, TEXT.as_bytes(), Bytes::from_static(b"ok\n"));
+    response.fields.add(Known::CacheControl, b"no-store");
     response
 }
 

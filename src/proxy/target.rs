@@ -78,6 +78,14 @@ pub(super) fn host_to_send(call: &Call) -> Option<&str> {
     call.authority.as_ref().map(|_| host_with_port(call))
 }
 
+/// A path (without a query) without `prefix`, where it begins with it and something is left.
+pub(super) fn without<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    match path.strip_prefix(prefix) {
+        Some("") => Some("/"),
+        rest => rest.filter(|rest| rest.starts_with('/')),
+    }
+}
+
 /// Path and query for the upstream, without `prefix`.
 pub(super) fn path(whole: &PathAndQuery, prefix: Option<&str>) -> Result<PathAndQuery, ProxyError> {
     let Some(rest) = prefix.and_then(|p| whole.as_str().strip_prefix(p)) else { return Ok(whole.clone()) };
@@ -137,7 +145,11 @@ mod tests {
         for (uri, expected) in
             [("/api/x?a=1", "/x?a=1"), ("/api", "/"), ("/api?a=1", "/?a=1"), ("/apix", "/apix"), ("/other", "/other")]
         {
-            assert_eq!(path(&uri.parse().unwrap(), Some("/api")).unwrap().as_str(), expected);
+            let uri: PathAndQuery = uri.parse().unwrap();
+            let sent = path(&uri, Some("/api")).unwrap();
+            assert_eq!(sent.as_str(), expected);
+            let changed = (sent.path() != uri.path()).then(|| sent.path());
+            assert_eq!(without(uri.path(), "/api"), changed, "the two must not differ");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -43,6 +43,17 @@ impl Wire {
         match self.socket() {
             Socket::Tcp(stream) => stream.poll_read_ready(cx).map(|_| ()),
             Socket::Unix(stream) => stream.poll_read_ready(cx).map(|_| ()),
+        }
+    }
+
+    /// Whether the other side has closed, even where something is still to be read. As of the last event; no system call.
+    pub(super) fn has_hung_up(&self) -> bool {
+        // Beside urgent data, which nobody sends, this interest means the end of what will come, and not that something
+        // has come.
+        let closed = Interest::PRIORITY;
+        match self.socket() {
+            Socket::Tcp(stream) => stream.try_io(closed, || Ok(())).is_ok(),
+            Socket::Unix(stream) => stream.try_io(closed, || Ok(())).is_ok(),
         }
     }
 

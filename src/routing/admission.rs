@@ -67,15 +67,28 @@ impl Admission {
     /// # Errors
     /// [`Full`] at once when as many wait already as may, or when none became free in time.
     pub async fn wait(&self, patience: Duration) -> Result<Admitted, Full> {
-        let waited = self.wait_in_queue(patience).await;
+        self.wait_behind(self.queue, patience).await
+    }
+
+    /// The same for a request that was held: those who waited together come together, and the hold has seen to it that
+    /// they are not too many.
+    ///
+    /// # Errors
+    /// [`Full`] when none became free in time.
+    pub async fn wait_after_hold(&self, patience: Duration) -> Result<Admitted, Full> {
+        self.wait_behind(u32::MAX, patience).await
+    }
+
+    async fn wait_behind(&self, most: u32, patience: Duration) -> Result<Admitted, Full> {
+        let waited = self.wait_in_queue(most, patience).await;
         if waited.is_err() {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
         waited
     }
 
-    async fn wait_in_queue(&self, patience: Duration) -> Result<Admitted, Full> {
-        let _waiting = Waiting::begin(self)?;
+    async fn wait_in_queue(&self, most: u32, patience: Duration) -> Result<Admitted, Full> {
+        let _waiting = Waiting::begin(self, most)?;
         match tokio::time::timeout(patience, Arc::clone(&self.free).acquire_owned()).await {
             Ok(Ok(place)) => Ok(Admitted { place }),
             // The semaphore is never closed; being late is the same to the client.
@@ -114,8 +127,8 @@ impl Admitted {
 struct Waiting<'a>(&'a Admission);
 
 impl<'a> Waiting<'a> {
-    fn begin(admission: &'a Admission) -> Result<Self, Full> {
-        let one_more = |n: u32| (n < admission.queue).then_some(n + 1);
+    fn begin(admission: &'a Admission, most: u32) -> Result<Self, Full> {
+        let one_more = |n: u32| (n < most).then_some(n + 1);
         let begun = admission.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         begun.map(|_| Self(admission)).map_err(|_| Full)
     }
@@ -165,6 +178,22 @@ mod tests {
         drop(held);
         drop(second.await.unwrap().unwrap());
         assert_eq!((admission.entered(), admission.waiting()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_were_held_wait_even_where_nobody_else_may() {
+        let admission = Arc::new(Admission::new(1, 0));
+        let place = admission.try_enter().unwrap();
+        let wait = || {
+            let admission = Arc::clone(&admission);
+            tokio::spawn(async move { admission.wait_after_hold(LONG).await })
+        };
+        let (first, second) = (wait(), wait());
+        tokio::task::yield_now().await;
+        assert_eq!((admission.waiting(), admission.wait(LONG).await.unwrap_err()), (2, Full));
+        drop(place);
+        drop(first.await.unwrap().unwrap());
+        drop(second.await.unwrap().unwrap());
     }
 
     #[tokio::test(start_paused = true)]

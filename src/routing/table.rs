@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 use super::admission::Admission;
+use super::hold::Hold;
 pub use super::live::Entrance;
 use super::live::{GroupLive, ListenerLive, UpstreamLive};
 use super::sockets::Sockets;
@@ -140,6 +141,11 @@ pub struct Service {
     pub limits: Limits,
     /// Lets requests in; none where the service takes as many at a time as come.
     pub admission: Option<Arc<Admission>>,
+    /// New requests wait; none where nobody has asked for that.
+    pub hold: Option<Arc<Hold>>,
+    /// The path where its upstreams are asked for their health: whoever asks there from outside is answered by us
+    /// while the service is held.
+    pub probe_path: Option<String>,
 }
 
 /// A compiled group.

@@ -24,12 +24,27 @@ pub struct Samples {
     pub connections: Vec<(String, u64)>,
     /// Services with a limit of requests under way: those that wait for a place, and those that got none.
     pub admissions: Vec<(String, u64, u64)>,
+    /// What holds have come to, of each service.
+    pub holds: Vec<HoldSample>,
     /// Rollbacks by service and cause.
     pub rollbacks: Vec<(String, &'static str, u64)>,
     /// How long switches and rollbacks took.
     pub switch_seconds: Durations,
     /// How long drains took.
     pub drain_seconds: Durations,
+}
+
+/// What holds of a service have come to.
+#[derive(Clone, Debug, Default)]
+pub struct HoldSample {
+    /// The service's name.
+    pub service: String,
+    /// Requests that wait now.
+    pub held: u64,
+    /// Requests that there was no room for.
+    pub refused: u64,
+    /// Requests that had waited when the time was over.
+    pub expired: u64,
 }
 
 /// One group of a service.
@@ -180,6 +195,16 @@ impl Samples {
         out.gauges("upstream_healthy", "1 where the health check passes, 0 where it fails or is not known", healthy)
     }
 
+    fn holds(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        let all = || self.holds.iter().map(|h| ([("service", h.service.clone())], h));
+        let held = all().map(|(labels, h)| (labels, h.held as f64));
+        out.gauges("held", "Requests that wait for the end of a hold", held)?;
+        let refused = all().map(|(labels, h)| (labels, h.refused));
+        out.counters("hold_refused", "Requests that a hold had no room for", refused)?;
+        let expired = all().map(|(labels, h)| (labels, h.expired));
+        out.counters("hold_expired", "Requests that were held until its time was over", expired)
+    }
+
     fn process(&self, out: &mut Writer<'_>) -> std::fmt::Result {
         let connections = self.connections.iter().map(|(listener, n)| ([("listener", listener.clone())], *n as f64));
         out.gauges("connections", "Client connections open", connections)?;
@@ -190,6 +215,7 @@ impl Samples {
         out.gauges("waiting", "Requests that wait for a place among those under way", waiting)?;
         let refused = all().map(|(labels, _, refused)| (labels, *refused));
         out.counters("refused", "Requests that got no place among those under way", refused)?;
+        self.holds(out)?;
         let rollbacks = self
             .rollbacks
             .iter()
@@ -303,6 +329,7 @@ mod tests {
             groups: vec![group],
             connections: vec![("web".into(), 7)],
             admissions: vec![("shop".into(), 4, 9)],
+            holds: vec![HoldSample { service: "shop".into(), held: 6, refused: 7, expired: 8 }],
             rollbacks: vec![("shop".into(), "operator", 2)],
             switch_seconds: Durations { buckets: vec![(0.001, 1), (0.01, 2)], sum: 5.0, count: 4 },
             drain_seconds: Durations { buckets: vec![(1.0, 1), (5.0, 2)], sum: 9.0, count: 3 },
@@ -331,6 +358,9 @@ mod tests {
             r#"pointsman_upstream_healthy{service="shop",group="blue",upstream="http://127.0.0.1:9001"} 1.0"#,
             r#"pointsman_waiting{service="shop"} 4.0"#,
             r#"pointsman_refused_total{service="shop"} 9"#,
+            r#"pointsman_held{service="shop"} 6.0"#,
+            r#"pointsman_hold_refused_total{service="shop"} 7"#,
+            r#"pointsman_hold_expired_total{service="shop"} 8"#,
             r#"pointsman_rollbacks_total{service="shop",cause="operator"} 2"#,
             r#"pointsman_switch_seconds_bucket{le="0.01"} 3"#,
             r#"pointsman_switch_seconds_bucket{le="+Inf"} 4"#,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Number, Shares, rounded, shares};
+use super::{Number, Shares, WasHeld, rounded, shares};
 use crate::control::command;
 
 /// `PUT /services/{service}/split`.
@@ -34,7 +34,7 @@ pub struct SwitchRequest {
     /// Whether the groups that lose their share are drained.
     #[serde(default)]
     pub drain: bool,
-    /// Not supported by this version: leave out, or null.
+    /// New requests wait for so long at the most, until those under way have ended: `8s`, up to `10m`.
     #[serde(default)]
     pub hold: Option<String>,
     /// Why, for the audit log.
@@ -56,7 +56,7 @@ pub struct SwitchServicesRequest {
     /// Whether the groups that lose their share are drained.
     #[serde(default)]
     pub drain: bool,
-    /// Not supported by this version: leave out, or null.
+    /// New requests wait for so long at the most, until those under way have ended: `8s`, up to `10m`.
     #[serde(default)]
     pub hold: Option<String>,
     /// Why, for the audit log.
@@ -124,6 +124,9 @@ pub struct Receipt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, f64>>)]
     pub stable_split: Option<Shares>,
+    /// After a switch behind a hold: what the hold came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<WasHeld>,
 }
 
 /// What a change did to one service.
@@ -163,6 +166,7 @@ impl From<command::Receipt> for Receipt {
             event: receipt.event,
             split,
             stable_split,
+            hold: receipt.hold.map(Into::into),
         }
     }
 }

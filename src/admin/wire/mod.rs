@@ -6,6 +6,7 @@
 mod change;
 mod drain;
 mod event;
+mod hold;
 mod service;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use change::{
 };
 pub use drain::{Drain, DrainHook, DrainReceipt, DrainRequest};
 pub use event::{Config, ConfigService, Drift, DriftReport, Event, Events, Explanation, Listener, Readiness, Reload};
+pub use hold::{Hold, HoldReceipt, HoldRequest, ReleaseRequest, WasHeld};
 pub use service::{Check, Group, Service, Services, Upstream, Window};
 
 /// An error (RFC 9457).

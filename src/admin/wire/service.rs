@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Drain, Number, Shares, rounded, shares};
+use super::{Drain, Hold, Number, Shares, rounded, shares};
 use crate::control::view::{CheckView, GroupView, ServiceView, UpstreamView, Window as WindowView};
 
 /// All services.
@@ -40,8 +40,7 @@ pub struct Service {
     #[schema(value_type = Option<Object>)]
     pub rollout: Option<serde_json::Value>,
     /// The hold under way.
-    #[schema(value_type = Option<Object>)]
-    pub hold: Option<serde_json::Value>,
+    pub hold: Option<Hold>,
     /// The file's split where it is kept back.
     #[schema(value_type = Option<BTreeMap<String, f64>>)]
     pub pending_file_split: Option<Shares>,
@@ -135,7 +134,7 @@ impl From<ServiceView> for Service {
             candidate: view.candidate.map(|group| group.to_string()),
             groups: view.groups.into_iter().map(|group| (group.name.to_string(), group.into())).collect(),
             rollout: None,
-            hold: None,
+            hold: view.hold.map(Into::into),
             pending_file_split: view.pending_file_split.as_ref().map(shares),
         }
     }
@@ -236,6 +235,7 @@ mod tests {
             candidate: Some(green),
             groups: vec![group],
             pending_file_split: None,
+            hold: None,
         };
         let expected = serde_json::json!({
             "name": "shop", "version": 12, "split": {"blue": 100, "green": 0}, "stable_split": {"blue": 100, "green": 0},

@@ -6,6 +6,7 @@
 mod admin;
 mod drain;
 mod health;
+mod hold;
 mod listener;
 mod resolver;
 mod route;
@@ -16,6 +17,7 @@ mod units;
 pub(super) use admin::{Admin, AdminTls, Role, State, Token};
 pub(super) use drain::{Drain, DrainHook, DrainTunnels, HookCall, HookPoll};
 pub(super) use health::{Expect, Health, Kind};
+pub(super) use hold::Hold;
 pub(super) use listener::{Listener, ListenerTls, SendsTo};
 pub(super) use resolver::Resolver;
 pub(super) use route::{HeaderEdits, Headers, Redirect, Respond, Route, RouteMatch};

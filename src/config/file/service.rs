@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Drain, Health, List, Maybe, Percentage, Period, Size};
+use super::{Drain, Health, Hold, List, Maybe, Percentage, Period, Size};
 use crate::config::yaml::{At, Named, Text};
 
 /// What users call.
@@ -39,6 +39,8 @@ pub(in crate::config) struct Service {
     pub(in crate::config) limits: Maybe<Limits>,
     /// How a group is let go of.
     pub(in crate::config) drain: Maybe<Drain>,
+    /// How new requests are kept waiting for a moment.
+    pub(in crate::config) hold: Maybe<Hold>,
 }
 
 /// A version of a service.

@@ -10,7 +10,7 @@ fn mistakes_in_services() {
             ("helth: {}", "9:5: the key `helth` is not known here; did you mean `health`?"),
             (
                 "quotas: {}",
-                "9:5: the key `quotas` is not known here; known here: groups, split, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries, limits, drain",
+                "9:5: the key `quotas` is not known here; known here: groups, split, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries, limits, drain, hold",
             ),
             ("split: { blue: 99.9, green: 0 }", "9:12: the shares sum to 99.9; they must sum to 100"),
             ("split: { blue: 99, gren: 1 }", "9:24: there is no group `gren`; did you mean `green`?"),
@@ -135,6 +135,10 @@ fn mistakes_in_services() {
                 "drain: { hook: { poll: { path: /a, until: {} } } }",
                 "9:47: `json` is missing; add what must hold: { queueDepth: 0 }",
             ),
+            ("hold: { for: 0s }", "9:18: `for` is 0; it must be longer, like 1s"),
+            ("hold: { for: 11m }", "9:18: `for` is longer than 10m; no client is that patient, write less"),
+            ("hold: { requests: 0 }", "9:23: `requests` is 0, so that nobody could wait; write 1 or more"),
+            ("hold: { bytes: 0B }", "9:20: `bytes` is 0, so that nobody could wait; write a size like 64MiB"),
             (
                 "timeouts: 5s",
                 "9:15: `timeouts`: \"5s\" is wrong here; it must be a map with the keys connect, response, idle, tunnel_idle",

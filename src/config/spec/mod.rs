@@ -5,6 +5,7 @@
 //! what is unchanged.
 
 mod drain;
+mod hold;
 mod route;
 mod service;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use drain::{Drain, DrainHook, HookCall, HookPoll, TunnelClose};
+pub use hold::{Hold, LONGEST_HOLD};
 pub use route::{Action, HeaderEdits, Route, RouteMatch};
 pub use service::{
     Address, Affinity, Balance, Check, Endpoint, Expect, Group, Health, Limits, Protocol, Retries, Rule, Service,

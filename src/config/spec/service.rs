@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use super::Drain;
+use super::{Drain, Hold};
 use crate::model::matching::Conditions;
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::Split;
@@ -42,6 +42,8 @@ pub struct Service {
     pub limits: Limits,
     /// How a group is let go of.
     pub drain: Drain,
+    /// How new requests are kept waiting for a moment.
+    pub hold: Hold,
 }
 
 /// A version of a service.

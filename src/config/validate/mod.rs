@@ -14,6 +14,7 @@ mod drain;
 mod files;
 mod headers;
 mod health;
+mod hold;
 mod limits;
 mod listeners;
 mod resolver;

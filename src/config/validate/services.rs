@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::check::{Check, all, or};
 use super::drain::drain;
 use super::health::{health, positive};
+use super::hold::hold;
 use super::limits::limits;
 use super::rules::{group, rules};
 use super::upstreams::upstreams;
@@ -49,6 +50,7 @@ fn one(check: &Check<'_>, key: &At<Text>, at: &At<file::Service>) -> Option<Serv
     let retries = retries(&service.retries);
     let limits = limits(check, &service.limits);
     let drain = drain(check, &service.drain);
+    let hold = hold(check, &service.hold);
     Some(Service {
         name: name?,
         groups: groups?,
@@ -64,6 +66,7 @@ fn one(check: &Check<'_>, key: &At<Text>, at: &At<file::Service>) -> Option<Serv
         retries: retries?,
         limits: limits?,
         drain: drain?,
+        hold: hold?,
     })
 }
 

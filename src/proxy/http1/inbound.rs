@@ -102,6 +102,16 @@ impl Inbound {
         !self.0.borrow().io.input.is_empty()
     }
 
+    /// How much has come that nobody has used yet.
+    pub(in crate::proxy) fn buffered(&self) -> usize {
+        self.0.borrow().io.input.len()
+    }
+
+    /// Whether it has closed its side, even where not all that it has said was read.
+    pub(in crate::proxy) fn has_hung_up(&self) -> bool {
+        self.0.borrow().io.has_hung_up()
+    }
+
     /// The head of the next request. From then on its body can be read.
     pub(in crate::proxy) fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<RequestHead, NoHead>> {
         let state = &mut *self.0.borrow_mut();

@@ -66,6 +66,11 @@ impl Io {
         self.wire.poll_readable(cx)
     }
 
+    /// Whether the other side has closed, even where something is still to be read.
+    pub(in crate::proxy) fn has_hung_up(&self) -> bool {
+        self.wire.has_hung_up()
+    }
+
     /// Whether an idle connection is of no use any more: the other side has closed it, or says what nobody asked for.
     pub(in crate::proxy) fn has_died(&mut self) -> bool {
         !self.input.is_empty() || self.poll_fill(&mut Context::from_waker(Waker::noop()), HEAD_ROOM).is_ready()
