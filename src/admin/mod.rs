@@ -23,6 +23,7 @@ mod router;
 pub mod server;
 mod services;
 mod status;
+mod upgrade;
 pub mod wire;
 
 use std::sync::Arc;
@@ -32,7 +33,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::spec;
 use crate::control::handle::Handle;
 
-pub use server::{Listener, ServeError, serve};
+pub use server::{Listener, Orders, ServeError, serve};
+pub use upgrade::{UpgradeError, UpgradeWish, Upgrades};
 
 /// Event streams that may be open at a time.
 const MAX_STREAMS: usize = 64;
@@ -50,6 +52,7 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 struct Desk {
     handle: Handle,
+    upgrades: Upgrades,
     /// Turns true when the port closes; only the server writes it, event streams read it.
     closing: watch::Receiver<bool>,
     /// Places for event streams.
@@ -57,7 +60,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(handle: Handle, closing: watch::Receiver<bool>) -> Self {
-        Self { handle, closing, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
+    fn new(handle: Handle, upgrades: Upgrades, closing: watch::Receiver<bool>) -> Self {
+        Self { handle, upgrades, closing, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
     }
 }

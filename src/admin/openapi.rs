@@ -5,7 +5,7 @@ use axum::http::{HeaderName, header};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{change, config, events, explain, metrics, services, status};
+use super::{change, config, events, explain, metrics, services, status, upgrade};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,6 +27,7 @@ use super::{change, config, events, explain, metrics, services, status};
         config::show,
         config::drift,
         config::reload,
+        upgrade::upgrade,
         document,
         metrics::scrape,
         status::healthz,
@@ -60,7 +61,7 @@ mod tests {
     #[test]
     fn every_path_is_described_and_every_reference_leads_somewhere() {
         let json = serde_json::to_value(Document::openapi()).unwrap();
-        assert_eq!(json["paths"].as_object().unwrap().len(), 17);
+        assert_eq!(json["paths"].as_object().unwrap().len(), 18);
         for operation in json["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
         {
             for response in operation["responses"].as_object().unwrap().values() {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::command::{Force, Origin, Receipt, Rejected, ServiceReceipt};
 use super::compile::compile;
 use super::events;
+use super::handover::{Keeping, Step};
 use super::journal::{Journal, Otherwise};
 use super::prober::{Target, Turn};
 use super::receipts::{self, Request};
@@ -49,6 +50,8 @@ pub(super) enum Command {
     Recall { origin: Origin, reply: oneshot::Sender<Result<Option<ReloadReport>, Rejected>> },
     /// An event for the audit log.
     Note(NewEvent),
+    /// A step of a handover to another process.
+    Handover { step: Step, reply: oneshot::Sender<Result<(), Rejected>> },
     /// Let go of all listening sockets: the process is on its way down.
     ClosePorts(oneshot::Sender<()>),
 }
@@ -68,6 +71,8 @@ pub(super) struct Controller {
     pub(super) running: Arc<Running>,
     pub(super) journal: Journal,
     pub(super) shared: Arc<Shared>,
+    /// Whose the state is.
+    pub(super) keeping: Keeping,
     /// What is to be probed.
     pub(super) targets: watch::Sender<Arc<Vec<Target>>>,
 }
@@ -108,7 +113,10 @@ impl Controller {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Change { request, origin, arrived, reply } => {
-                let result = self.change(&request, &origin, arrived).await;
+                let result = match self.keeping {
+                    Keeping::Ours | Keeping::Packed => self.change(&request, &origin, arrived).await,
+                    Keeping::Away => Err(Rejected::Upgrading),
+                };
                 if let Err(rejected) = &result {
                     self.refused(&request, &origin, rejected).await;
                 }
@@ -117,13 +125,18 @@ impl Controller {
             }
             Command::Apply(apply) => {
                 let Apply { loaded, registry, origin, reply } = *apply;
-                let stopping = self.shared.is_stopping();
-                let applied =
-                    if stopping { Err(Rejected::ShuttingDown) } else { self.apply(loaded, registry, &origin).await };
+                let applied = match self.keeping {
+                    _ if self.shared.is_stopping() => Err(Rejected::ShuttingDown),
+                    Keeping::Ours => self.apply(loaded, registry, &origin).await,
+                    Keeping::Packed | Keeping::Away => Err(Rejected::Upgrading),
+                };
                 let _ = reply.send(applied);
             }
             Command::Recall { origin, reply } => {
                 let _ = reply.send(self.recall(&origin).await);
+            }
+            Command::Handover { step, reply } => {
+                let _ = reply.send(self.take_step(step).await);
             }
             Command::Note(event) => self.note_all(vec![event]).await,
             Command::ClosePorts(done) => {
@@ -269,13 +282,17 @@ impl Controller {
     /// The attempt, for the audit log.
     async fn refused(&mut self, request: &Request, origin: &Origin, rejected: &Rejected) {
         tracing::warn!(actor = origin.actor, kind = request.kind(), error = %rejected, "refused");
-        if matches!(rejected, Rejected::Store(_) | Rejected::ShuttingDown) {
+        if matches!(rejected, Rejected::Store(_) | Rejected::ShuttingDown | Rejected::Upgrading) {
             return;
         }
         self.note_all(events::refused(request, origin, rejected)).await;
     }
 
     async fn note_all(&mut self, events: Vec<NewEvent>) {
+        // The log is another process's, which sees for itself.
+        if self.keeping == Keeping::Away {
+            return;
+        }
         let events = self.journal.note(&self.running.desired, events).await;
         self.shared.announce(events);
     }

@@ -76,11 +76,7 @@ pub(super) fn admissions(running: &Running) -> Vec<AdmissionView> {
 }
 
 fn address(sockets: Option<&Sockets>, bind: &Bind) -> String {
-    match (sockets.and_then(Sockets::local_address), bind) {
-        (Some(address), _) => address.to_string(),
-        (None, Bind::Tcp(address)) => address.to_string(),
-        (None, Bind::Unix(path)) => format!("unix:{}", path.display()),
-    }
+    sockets.and_then(Sockets::local_address).map_or_else(|| bind.to_string(), |address| address.to_string())
 }
 
 /// Whether there is an upstream without a verdict.

@@ -14,6 +14,7 @@ mod explain;
 mod figures;
 mod gather;
 pub mod handle;
+pub mod handover;
 mod journal;
 mod prober;
 mod receipts;
@@ -31,4 +32,4 @@ mod watch;
 mod window;
 
 pub use reload::Watch;
-pub use start::{Joiner, StartError, StartOptions, start};
+pub use start::{Joiner, Prepared, StartError, StartOptions, prepare, start};

@@ -21,6 +21,7 @@ mod forward;
 pub mod fuzzing;
 mod headers;
 mod http1;
+mod leaving;
 mod octets;
 mod outgoing;
 mod pool;
@@ -37,4 +38,5 @@ mod upload;
 mod wire;
 mod worker;
 
+pub use leaving::{Farewell, Idle, Leaving, UnderWay};
 pub use worker::{Workers, start};

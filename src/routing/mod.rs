@@ -9,6 +9,7 @@ pub mod admission;
 pub mod affinity;
 mod atomic;
 pub mod claim;
+pub mod inherited;
 pub mod live;
 pub mod publish;
 pub mod seldom;

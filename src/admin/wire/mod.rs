@@ -6,6 +6,7 @@
 mod change;
 mod event;
 mod service;
+mod upgrade;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub use change::{
 };
 pub use event::{Config, ConfigService, Drift, DriftReport, Event, Events, Explanation, Listener, Readiness, Reload};
 pub use service::{Check, Group, Service, Services, Upstream, Window};
+pub use upgrade::{UpgradeRequest, Upgraded};
 
 /// An error (RFC 9457).
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -35,7 +37,7 @@ pub struct Problem {
     pub detail: String,
     /// The kind of problem, for programs: `stale_version`.
     pub code: String,
-    /// `invalid_config`: everything that is wrong, `FILE:LINE:COL: …` where it has a place.
+    /// `invalid_config`, `upgrade_failed`: everything that is wrong, `FILE:LINE:COL: …` where it has a place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<String>>,
     /// `stale_version`: the current version.

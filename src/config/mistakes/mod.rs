@@ -77,10 +77,7 @@ fn mistakes_at_the_top_and_in_admin() {
                 "shutdown: { lame_duck: 5 }",
                 "1:24: `lame_duck`: \"5\" is not a duration; write it like 250ms, 5s, 10m or 1h",
             ),
-            (
-                "shutdown: { grace: 5s }",
-                "1:13: the key `grace` is not known here; known here: lame_duck, timeout",
-            ),
+            ("shutdown: { grace: 5s }", "1:13: the key `grace` is not known here; known here: lame_duck, timeout"),
             (
                 "resolver: { servers: [dns] }",
                 "1:23: \"dns\" is not a name server's address; write it like 10.0.0.2 or 127.0.0.1:5353",
