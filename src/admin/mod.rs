@@ -25,6 +25,7 @@ mod router;
 pub mod server;
 mod services;
 mod status;
+mod upgrade;
 pub mod wire;
 
 use std::sync::Arc;
@@ -34,7 +35,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::spec;
 use crate::control::handle::Handle;
 
-pub use server::{Listener, ServeError, serve};
+pub use server::{Listener, Orders, ServeError, serve};
+pub use upgrade::{UpgradeError, UpgradeWish, Upgrades};
 
 /// Event streams that may be open at a time.
 const MAX_STREAMS: usize = 64;
@@ -52,6 +54,7 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 struct Desk {
     handle: Handle,
+    upgrades: Upgrades,
     /// Turns true when the port closes; only the server writes it, event streams read it.
     closing: watch::Receiver<bool>,
     /// Places for event streams.
@@ -59,7 +62,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(handle: Handle, closing: watch::Receiver<bool>) -> Self {
-        Self { handle, closing, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
+    fn new(handle: Handle, upgrades: Upgrades, closing: watch::Receiver<bool>) -> Self {
+        Self { handle, upgrades, closing, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
     }
 }

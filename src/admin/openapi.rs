@@ -5,7 +5,7 @@ use axum::http::{HeaderName, header};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{change, config, drain, events, explain, hold, metrics, services, status};
+use super::{change, config, drain, events, explain, hold, metrics, services, status, upgrade};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,6 +32,7 @@ use super::{change, config, drain, events, explain, hold, metrics, services, sta
         config::show,
         config::drift,
         config::reload,
+        upgrade::upgrade,
         document,
         metrics::scrape,
         status::healthz,

@@ -10,6 +10,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::auth::label;
+use super::upgrade::UpgradeError;
 use super::wire::Problem;
 use crate::config::spec::Role;
 use crate::control::command::Rejected;
@@ -20,6 +21,9 @@ pub enum ApiError {
     /// The controller refused.
     #[error(transparent)]
     Rejected(#[from] Rejected),
+    /// There was no upgrade.
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
     /// The request itself makes no sense.
     #[error("{0}")]
     BadRequest(String),
@@ -76,6 +80,10 @@ impl ApiError {
         use StatusCode as S;
         match self {
             ApiError::Rejected(rejected) => rejected_row(rejected),
+            ApiError::Upgrade(UpgradeError::InProgress) => {
+                (S::CONFLICT, "upgrade_in_progress", "An upgrade is under way")
+            }
+            ApiError::Upgrade(UpgradeError::Failed { .. }) => (S::CONFLICT, "upgrade_failed", "The upgrade has failed"),
             ApiError::BadRequest(_) => (S::BAD_REQUEST, "bad_request", "The request is wrong"),
             ApiError::InvalidDuration(_) => (S::UNPROCESSABLE_ENTITY, "invalid_duration", "Not a fitting duration"),
             ApiError::NotSupported(_) => (S::BAD_REQUEST, "not_supported", "Not supported"),
@@ -98,6 +106,9 @@ impl ApiError {
         let (status, code, title) = self.row();
         let (errors, version) = match self {
             ApiError::Rejected(Rejected::InvalidConfig(errors)) => (Some(errors.clone()), None),
+            ApiError::Upgrade(UpgradeError::Failed { errors, .. }) if !errors.is_empty() => {
+                (Some(errors.clone()), None)
+            }
             ApiError::Rejected(Rejected::StaleVersion { current, .. }) => (None, Some(*current)),
             _ => (None, None),
         };
@@ -124,6 +135,7 @@ impl ApiError {
             ApiError::TooManyStreams | ApiError::Rejected(Rejected::ShuttingDown | Rejected::Store(_)) => {
                 Some((header::RETRY_AFTER, HeaderValue::from_static("5")))
             }
+            ApiError::Rejected(Rejected::Upgrading) => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
             _ => None,
         }
     }
@@ -153,6 +165,7 @@ fn rejected_row(rejected: &Rejected) -> Row {
         Rejected::InvalidConfig(_) => (S::UNPROCESSABLE_ENTITY, "invalid_config", "The configuration is wrong"),
         Rejected::Store(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable", "The state cannot be written"),
         Rejected::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting_down", "Shutting down"),
+        Rejected::Upgrading => (S::SERVICE_UNAVAILABLE, "upgrading", "An upgrade is under way"),
     }
 }
 
@@ -225,8 +238,12 @@ mod tests {
             (Rejected::InvalidConfig(vec!["a:1:1: wrong".into()]), 422, "invalid_config"),
             (Rejected::Store("disk full".into()), 503, "store_unavailable"),
             (Rejected::ShuttingDown, 503, "shutting_down"),
+            (Rejected::Upgrading, 503, "upgrading"),
         ];
+        let failed = UpgradeError::Failed { why: "it ended".into(), errors: vec!["a:1:1: wrong".into()] };
         let own = [
+            (ApiError::Upgrade(UpgradeError::InProgress), 409, "upgrade_in_progress"),
+            (ApiError::Upgrade(failed), 409, "upgrade_failed"),
             (ApiError::BadRequest("no".into()), 400, "bad_request"),
             (ApiError::InvalidDuration("no".into()), 422, "invalid_duration"),
             (ApiError::NotSupported("drain"), 400, "not_supported"),

@@ -15,7 +15,7 @@ use axum::routing::{get, post, put};
 use super::auth::{self, Caller};
 use super::gate::{self, Link};
 use super::problem::ApiError;
-use super::{Desk, change, config, drain, events, explain, hold, metrics, openapi, services, status};
+use super::{Desk, change, config, drain, events, explain, hold, metrics, openapi, services, status, upgrade};
 use crate::config::spec::{Admin, Role};
 
 /// Paths that anyone may ask for who passes the gate: they tell nothing about the services.
@@ -65,7 +65,7 @@ fn traffic() -> Router<Desk> {
 }
 
 fn administration() -> Router<Desk> {
-    Router::new().route("/api/v1/config/reload", post(config::reload))
+    Router::new().route("/api/v1/config/reload", post(config::reload)).route("/api/v1/upgrade", post(upgrade::upgrade))
 }
 
 /// Refuses callers with less than `role` on these routes.

@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -22,9 +22,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::gate::Link;
+use super::upgrade::Upgrades;
 use super::{Desk, Settings, router};
 use crate::config::spec::{Admin, Bind};
 use crate::control::handle::Handle;
+use crate::routing::inherited::Inherited;
 use crate::routing::seldom::Seldom;
 use crate::routing::sockets::{BindError, Sockets};
 
@@ -46,7 +48,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Listener {
     socket: Socket,
     /// The same socket as it was bound: its holder cares for the file of a unix socket.
-    bound: Sockets,
+    bound: Arc<Sockets>,
 }
 
 #[derive(Debug)]
@@ -72,15 +74,19 @@ pub enum ServeError {
 }
 
 impl Listener {
-    /// Binds the admin port. Must be called within the runtime that will serve it.
+    /// What the port is called among sockets that another process hands over. No listener can be called so.
+    pub const NAME: &str = "the admin port";
+
+    /// Binds the admin port, or takes it from `inherited`. Must be called within the runtime that will serve it.
     ///
     /// # Errors
     /// [`ServeError::Bind`] and [`ServeError::Socket`].
-    pub fn bind(bind: &Bind) -> Result<Self, ServeError> {
-        let bound = Sockets::bind(bind, 1)?;
-        let socket = match &bound {
-            Sockets::Tcp(sockets) => {
-                let socket = sockets.first().ok_or(io::ErrorKind::NotConnected).map_err(io::Error::from)?;
+    pub fn bind(bind: &Bind, inherited: &mut Inherited) -> Result<Self, ServeError> {
+        let bound = Arc::new(Sockets::adopt_or_bind(bind, Self::NAME, 1, inherited)?);
+        let socket = match &*bound {
+            Sockets::Tcp(_) => {
+                let own = bound.listening(0)?.first();
+                let socket = own.ok_or(io::ErrorKind::NotConnected).map_err(io::Error::from)?;
                 Socket::Tcp(TcpListener::from_std(socket.try_clone()?)?)
             }
             Sockets::Unix(socket) => Socket::Unix(UnixListener::from_std(socket.listener().try_clone()?)?),
@@ -92,6 +98,12 @@ impl Listener {
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.bound.local_address()
+    }
+
+    /// Its socket, for as long as it is open.
+    #[must_use]
+    pub fn sockets(&self) -> Weak<Sockets> {
+        Arc::downgrade(&self.bound)
     }
 
     async fn accept(&self) -> io::Result<(Accepted, Link)> {
@@ -112,23 +124,34 @@ enum Accepted {
     Unix(UnixStream),
 }
 
-/// Serves the admin API until `shutdown` is ready; then stops accepting, lets requests finish for up to five seconds
-/// and ends event streams.
+/// What the admin port is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orders {
+    /// Accept connections.
+    Accept,
+    /// Leave new ones in the kernel's queue: another process may be the one that answers.
+    Hold,
+    /// Stop accepting, let requests finish for up to five seconds and end event streams.
+    Close,
+}
+
+/// Serves the admin API as `orders` say, until they say close or nobody is left who could.
 ///
 /// # Errors
 /// [`ServeError::NeedsCredentials`], before anything is accepted.
 pub async fn serve(
     listener: Listener,
     settings: Settings,
-    handle: Handle,
-    shutdown: impl Future<Output = ()> + Send,
+    (handle, upgrades): (Handle, Upgrades),
+    orders: watch::Receiver<Orders>,
 ) -> Result<(), ServeError> {
     refuse_strangers(&settings.admin, listener.local_address())?;
     let (closing, closed) = watch::channel(false);
-    let router = router::complete(router::routes(), Arc::new(settings.admin)).with_state(Desk::new(handle, closed));
+    let router =
+        router::complete(router::routes(), Arc::new(settings.admin)).with_state(Desk::new(handle, upgrades, closed));
     let port =
         Port { listener, trouble: Seldom::new(Instant::now()), tls: settings.tls.map(TlsAcceptor::from), router };
-    port.run(shutdown, closing).await;
+    port.run(orders, closing).await;
     Ok(())
 }
 
@@ -151,8 +174,8 @@ struct Port {
 }
 
 impl Port {
-    async fn run(self, shutdown: impl Future<Output = ()>, closing: watch::Sender<bool>) {
-        let mut connections = self.accept_until(shutdown, &closing).await;
+    async fn run(self, orders: watch::Receiver<Orders>, closing: watch::Sender<bool>) {
+        let mut connections = self.accept_until_closed(orders, &closing).await;
         // Whoever connects from now on is refused by the kernel instead of waiting for an answer.
         drop(self);
         closing.send_replace(true);
@@ -162,16 +185,23 @@ impl Port {
         connections.shutdown().await;
     }
 
-    async fn accept_until(&self, shutdown: impl Future<Output = ()>, closing: &watch::Sender<bool>) -> JoinSet<()> {
+    async fn accept_until_closed(
+        &self,
+        mut orders: watch::Receiver<Orders>,
+        closing: &watch::Sender<bool>,
+    ) -> JoinSet<()> {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
-        let mut shutdown = pin!(shutdown);
         loop {
+            let order = *orders.borrow_and_update();
+            if order == Orders::Close {
+                return connections;
+            }
             tokio::select! {
                 biased;
-                () = &mut shutdown => return connections,
+                changed = orders.changed() => if changed.is_err() { return connections },
                 Some(_) = connections.join_next() => {}
-                (place, stream, link) = self.next(&places) => {
+                (place, stream, link) = self.next(&places), if order == Orders::Accept => {
                     let one = Connection { router: self.router.clone(), link, closed: closing.subscribe(), _place: place };
                     connections.spawn(one.run(stream, self.tls.clone()));
                 }
@@ -253,13 +283,12 @@ mod tests {
     use axum::Extension;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
 
     const ASK: &[u8] = b"GET /link HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
     /// A port with a route that says how the request came in, and one that answers when told to.
-    fn start(bind: &Bind, go: watch::Receiver<bool>) -> (Option<SocketAddr>, oneshot::Sender<()>, JoinHandle<()>) {
+    fn start(bind: &Bind, go: watch::Receiver<bool>) -> (Option<SocketAddr>, watch::Sender<Orders>, JoinHandle<()>) {
         let slow = move || {
             let mut go = go.clone();
             async move {
@@ -269,12 +298,11 @@ mod tests {
         };
         let link = async |Extension(link): Extension<Link>| format!("{link:?}");
         let router = Router::new().route("/link", get(link)).route("/slow", get(slow));
-        let listener = Listener::bind(bind).unwrap();
+        let listener = Listener::bind(bind, &mut Inherited::default()).unwrap();
         let address = listener.local_address();
-        let (stop, stopped) = oneshot::channel();
+        let (orders, ordered) = watch::channel(Orders::Accept);
         let port = Port { listener, trouble: Seldom::new(Instant::now()), tls: None, router };
-        let shutdown = async { drop(stopped.await) };
-        (address, stop, tokio::spawn(port.run(shutdown, watch::channel(false).0)))
+        (address, orders, tokio::spawn(port.run(ordered, watch::channel(false).0)))
     }
 
     fn anywhere() -> Bind {
@@ -312,7 +340,7 @@ mod tests {
     #[tokio::test]
     async fn closing_lets_a_request_finish_ends_idle_connections_and_takes_no_new_ones() {
         let (go, wait) = watch::channel(false);
-        let (address, stop, served) = start(&anywhere(), wait);
+        let (address, orders, served) = start(&anywhere(), wait);
         let address = address.unwrap();
         let mut idle = TcpStream::connect(address).await.unwrap();
         idle.write_all(ASK).await.unwrap();
@@ -323,7 +351,7 @@ mod tests {
         while go.receiver_count() < 2 {
             tokio::task::yield_now().await;
         }
-        stop.send(()).unwrap();
+        orders.send_replace(Orders::Close);
         assert_eq!(answer(&mut idle, "never").await, "", "an idle connection is closed");
         assert!(TcpStream::connect(address).await.is_err(), "no new connection is taken");
         go.send_replace(true);
@@ -334,14 +362,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_never_ends_is_cut_off_after_the_deadline() {
         let (go, wait) = watch::channel(false);
-        let (address, stop, served) = start(&anywhere(), wait);
+        let (address, orders, served) = start(&anywhere(), wait);
         let mut busy = TcpStream::connect(address.unwrap()).await.unwrap();
         busy.write_all(b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         while go.receiver_count() < 2 {
             tokio::task::yield_now().await;
         }
-        stop.send(()).unwrap();
+        orders.send_replace(Orders::Close);
         timeout(CLOSE_WITHIN * 2, served).await.expect("it ends").unwrap();
+    }
+
+    #[tokio::test]
+    async fn on_hold_a_new_connection_waits_for_whoever_accepts_next() {
+        let (address, orders, _served) = start(&anywhere(), watch::channel(false).1);
+        orders.send_replace(Orders::Hold);
+        tokio::task::yield_now().await;
+        let mut stream = TcpStream::connect(address.unwrap()).await.unwrap();
+        stream.write_all(ASK).await.unwrap();
+        let early = timeout(Duration::from_millis(50), stream.readable()).await;
+        assert!(early.is_err(), "it was accepted all the same");
+        orders.send_replace(Orders::Accept);
+        assert!(answer(&mut stream, "Tcp").await.starts_with("HTTP/1.1 200"));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) async fn hint() -> &'static str {
 /// The process answers.
 #[utoipa::path(get, path = "/healthz", tag = "process", security(()), responses((status = 200, description = "It does")))]
 pub(super) async fn healthz() -> Json<serde_json::Value> {
-    Json(serde_json::json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}))
+    Json(serde_json::json!({"status": "ok", "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id()}))
 }
 
 /// Whether traffic can be served: 200 or 503, and what is wrong.

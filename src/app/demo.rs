@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::leaving::{self, Occasion};
 use super::serving::Serving;
 use super::signals::{Signals, Wish};
 use super::source::FileSource;
@@ -16,6 +17,7 @@ use crate::cli::DemoArgs;
 use crate::demo::app::{self, AppOptions};
 use crate::demo::load::{self, LoadOptions};
 use crate::demo::setup::{self, Setup};
+use crate::routing::inherited::Inherited;
 
 /// Runs the demonstration until Ctrl-C.
 ///
@@ -36,18 +38,20 @@ pub fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         let loaded = source.read()?;
         crate::telemetry::logging::init(&loaded.spec.telemetry.log)?;
         let mut signals = Signals::install()?;
-        let mut serving = Serving::start(source, loaded).await?;
+        let mut serving = Serving::start(source, loaded, Inherited::default()).await?;
+        // Another process would know nothing of the applications of this one.
+        serving.admin.wishes.close();
         println!("{}", setup::banner(&setup));
         let visitors = LoadOptions::new(SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)));
         let tally = {
-            let stop = async { while signals.next(serving.failed()).await == Wish::Reload {} };
+            let stop = async { while matches!(signals.next(serving.joiner.failed()).await, Wish::Reload) {} };
             load::run(visitors, |line| println!("{line}"), stop).await
         };
         println!("\n{} visits, {} failed. Stopping.", tally.total(), tally.failed);
-        let stopped = super::stop(serving, signals).await;
+        let code = leaving::leave(serving, Occasion::Told, signals).await;
         leave.send_replace(true);
         while applications.join_next().await.is_some() {}
-        stopped
+        Ok(code)
     })
 }
 

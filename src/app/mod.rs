@@ -3,11 +3,14 @@
 //! Owns the process: its runtimes, its signals, its exit code. Knows what everything is for, and how nothing works.
 
 mod demo;
+mod handing_over;
+mod leaving;
 mod serving;
 mod signals;
 mod source;
+mod systemd;
+mod upgrade;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -15,51 +18,87 @@ use anyhow::Context;
 pub use demo::demo;
 
 use crate::cli::RunArgs;
-use crate::config;
-use serving::Serving;
+use crate::control::source::Loaded;
+use crate::routing::inherited::Inherited;
+use handing_over::Upgrade;
+use leaving::Occasion;
+use serving::{Event, Serving};
 use signals::{Signals, Wish};
 use source::FileSource;
+use upgrade::{Heir, Program};
 
 /// Niceness of the control plane's threads; workers have 0.
 const CONTROL_NICENESS: i32 = -10;
 
-/// `pointsman run`: serves until a signal ends it.
+/// `pointsman run`: serves until a signal ends it, or another process takes over.
 ///
 /// # Errors
 /// Whatever keeps it from serving, as a sentence for people.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    // First of all, while there is one thread and no other descriptor.
+    let program = Program::here(&args.config);
+    let (heir, inherited) = match Heir::of_the_day()? {
+        Some((heir, inherited)) => (Some(heir), inherited),
+        None => (None, systemd::sockets()?),
+    };
     let source = FileSource::new(&args.config);
-    let loaded = source.read()?;
-    crate::telemetry::logging::init(&loaded.spec.telemetry.log)?;
+    let loaded = match read(&source) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            if let Some(heir) = &heir {
+                heir.fail(&error);
+            }
+            return Err(error);
+        }
+    };
     control_runtime()?.block_on(async {
         let mut signals = Signals::install()?;
-        let mut serving = tokio::select! {
-            serving = Serving::start(source, loaded) => serving?,
+        let serving = tokio::select! {
+            serving = started(source, loaded, inherited, heir) => serving?,
             // Nobody is served yet, so there is nothing to finish.
             () = signals.stop() => return Ok(ExitCode::SUCCESS),
         };
         serving.announce();
-        loop {
-            match signals.next(serving.failed()).await {
-                Wish::Reload => serving.reload(),
-                Wish::Stop => break,
-                Wish::Failed => anyhow::bail!("the controller ended by itself; see the log"),
-            }
-        }
-        stop(serving, signals).await
+        serve(serving, &program, signals).await
     })
 }
 
-/// Down in order; a second signal ends at once.
-async fn stop(serving: Serving, mut signals: Signals) -> anyhow::Result<ExitCode> {
-    tokio::select! {
-        () = serving.stop() => Ok(ExitCode::SUCCESS),
-        () = signals.stop() => {
-            tracing::warn!("told to stop twice: ending at once");
-            // Not by returning: that would wait for the workers.
-            std::process::exit(1)
+fn read(source: &FileSource) -> anyhow::Result<Loaded> {
+    let loaded = source.read()?;
+    crate::telemetry::logging::init(&loaded.spec.telemetry.log)?;
+    Ok(loaded)
+}
+
+/// In the place of another process, where there is one.
+async fn started(
+    source: FileSource,
+    loaded: Loaded,
+    inherited: Inherited,
+    heir: Option<Heir>,
+) -> anyhow::Result<Serving> {
+    let Some(heir) = heir else { return Serving::start(source, loaded, inherited).await };
+    Serving::succeed(source, loaded, inherited, heir).await.map_err(|(error, heir)| {
+        heir.fail(&error);
+        error
+    })
+}
+
+async fn serve(mut serving: Serving, program: &Program, mut signals: Signals) -> anyhow::Result<ExitCode> {
+    let occasion = loop {
+        match signals.next(serving.event()).await {
+            Wish::Reload => serving.reload(),
+            Wish::Stop => break Occasion::Told,
+            Wish::Other(Event::Failed) => anyhow::bail!("the controller ended by itself; see the log"),
+            Wish::Other(Event::Upgrade(wish)) => {
+                match handing_over::upgrade(&serving, program, wish, &mut signals).await {
+                    Upgrade::Done(successor) => break Occasion::Succeeded(successor),
+                    Upgrade::Failed => {}
+                    Upgrade::Interrupted => break Occasion::Told,
+                }
+            }
         }
-    }
+    };
+    Ok(leaving::leave(serving, occasion, signals).await)
 }
 
 /// The control plane's own small runtime: it answers while the workers are saturated.
@@ -78,9 +117,4 @@ fn control_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn prefer() {
     // On Linux the priority is a thread's own (setpriority(2), "C library/kernel differences").
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), CONTROL_NICENESS);
-}
-
-/// Reads and checks the file; every mistake is in the error.
-fn read(path: &Path) -> Result<config::Loaded, config::ConfigError> {
-    config::load(path, &|name| std::env::var(name).ok())
 }

@@ -1,70 +1,120 @@
-//! A proxy that serves: all its parts in the order in which they come up, and go down.
+//! A proxy that serves: all its parts in the order in which they come up. How they go down is in [`super::leaving`].
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use anyhow::Context;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::source::FileSource;
-use crate::admin;
-use crate::config::spec::{Bind, Spec};
+use super::systemd;
+use super::upgrade::{self, Heir};
+use crate::admin::{self, Orders, UpgradeWish, Upgrades};
+use crate::config::spec::Spec;
 use crate::control::command::Origin;
 use crate::control::handle::Handle;
 use crate::control::source::Loaded;
-use crate::control::{self, Joiner, StartOptions, Watch, tls};
+use crate::control::{self, Joiner, Prepared, StartOptions, Watch, tls};
 use crate::proxy::{self, Workers};
+use crate::routing::inherited::Inherited;
+use crate::routing::publish::Reader;
+use crate::routing::sockets::Sockets;
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError, Unavailable};
 use crate::telemetry::access_log;
 
-/// Requests under way have this long when the process goes down.
-const FINISH_WITHIN: Duration = Duration::from_secs(30);
-
 /// All parts of a running proxy.
 pub(super) struct Serving {
-    handle: Handle,
-    joiner: Joiner,
-    workers: Workers,
-    admin: Admin,
-    log: Option<access_log::Writer>,
+    pub(super) handle: Handle,
+    pub(super) joiner: Joiner,
+    pub(super) workers: Workers,
+    pub(super) admin: Admin,
+    pub(super) log: Option<access_log::Writer>,
+    /// Tells the process that we have taken over from what is published here.
+    pub(super) telling: Option<JoinHandle<()>>,
+    /// Where the state is kept.
+    pub(super) state: PathBuf,
     address: String,
 }
 
-/// The admin port's task, and what ends it.
-struct Admin {
-    task: JoinHandle<Result<(), admin::ServeError>>,
-    stop: oneshot::Sender<()>,
+/// The admin port's task, and what it is told.
+pub(super) struct Admin {
+    pub(super) task: JoinHandle<Result<(), admin::ServeError>>,
+    pub(super) orders: watch::Sender<Orders>,
+    /// For as long as the port is open.
+    pub(super) sockets: Weak<Sockets>,
+    /// What it is asked for and cannot do by itself.
+    pub(super) wishes: mpsc::Receiver<UpgradeWish>,
+}
+
+/// What is ready before there is a state: nothing in it can fail any more.
+struct Made {
+    prepared: Prepared,
+    port: admin::Listener,
+    settings: admin::Settings,
+    spec: Spec,
+    sink: Option<access_log::Sink>,
+    log: Option<access_log::Writer>,
+    /// Where sockets listen that were taken over.
+    taken: Vec<String>,
 }
 
 impl Serving {
     /// Starts everything. Workers accept once the first health round is over, so that nobody is sent to an upstream
     /// that nobody has looked at; until then connections wait in the kernel's queue.
-    pub(super) async fn start(source: FileSource, loaded: Loaded) -> anyhow::Result<Self> {
-        let spec = loaded.spec.clone();
-        let store = open_store(&spec.state.path)?;
-        let port = admin::Listener::bind(&spec.admin.listen)?;
-        let address = port.local_address().map_or_else(|| shown(&spec.admin.listen), |a| a.to_string());
-        let settings = settings(&spec)?;
-        let (sink, log) = spec.telemetry.access_log.as_ref().map(access_log::start).transpose()?.unzip();
-        let options = StartOptions { loaded, source: Arc::new(source), store, watch: Watch::Files };
+    pub(super) async fn start(source: FileSource, loaded: Loaded, inherited: Inherited) -> anyhow::Result<Self> {
+        let store = open_store(&loaded.spec.state.path)?;
+        let made = made(loaded, inherited).await?;
+        let (spec, sink) = (made.spec, made.sink);
+        let options = StartOptions { prepared: made.prepared, source: Arc::new(source), store, watch: Watch::Files };
         let (handle, reader, joiner) = control::start(options).await?;
-        let (stop, stopped) = oneshot::channel();
-        let stopped = async {
-            // An owner that is gone wants it stopped, too.
-            let _ = stopped.await;
-        };
-        let serving = admin::serve(port, settings, handle.clone(), stopped);
-        // Said at once: whoever waits for the port should not have to stop the process to learn why it is not there.
-        let task = tokio::spawn(async move {
-            serving.await.inspect_err(|error| tracing::error!(%error, "the admin port does not serve"))
-        });
+        let (admin, address) = Admin::open(made.port, made.settings, &handle, &spec);
         handle.first_health_round().await;
-        let workers = proxy::start(&reader, spec.workers, sink.as_ref()).context("the workers could not be started")?;
+        let workers = workers(&reader, &spec, sink.as_ref())?;
         handle.accepting();
-        Ok(Self { handle, joiner, workers, admin: Admin { task, stop }, log, address })
+        Ok(Self { handle, joiner, workers, admin, log: made.log, telling: None, state: spec.state.path, address })
+    }
+
+    /// As [`Serving::start`], in the place of another process, which hands over its state when nothing can fail any
+    /// more. The admin port answers when the other process knows that this one serves.
+    pub(super) async fn succeed(
+        source: FileSource,
+        loaded: Loaded,
+        inherited: Inherited,
+        heir: Heir,
+    ) -> Result<Self, (anyhow::Error, Heir)> {
+        match Self::taking_over(source, loaded, inherited, &heir).await {
+            Ok((mut serving, reader)) => {
+                serving.handle.has_taken_over(&heir.from, &heir.origin).await;
+                serving.telling = Some(tokio::spawn(heir.tell(serving.handle.clone(), reader)));
+                Ok(serving)
+            }
+            Err(error) => Err((error, heir)),
+        }
+    }
+
+    async fn taking_over(
+        source: FileSource,
+        loaded: Loaded,
+        inherited: Inherited,
+        heir: &Heir,
+    ) -> anyhow::Result<(Self, Reader)> {
+        let made = made(loaded, inherited).await?;
+        heir.wait_for_state(made.taken).await?;
+        let (spec, sink) = (made.spec, made.sink);
+        let store = open_store(&spec.state.path)?;
+        let options = StartOptions { prepared: made.prepared, source: Arc::new(source), store, watch: Watch::Files };
+        let (handle, reader, joiner) = control::start(options).await?;
+        handle.first_health_round().await;
+        let workers = workers(&reader, &spec, sink.as_ref())?;
+        handle.accepting();
+        heir.wait_for_go().await?;
+        handle.listening().iter().for_each(|one| one.sockets.own_file());
+        made.port.sockets().upgrade().iter().for_each(|sockets| sockets.own_file());
+        let (admin, address) = Admin::open(made.port, made.settings, &handle, &spec);
+        let (log, state) = (made.log, spec.state.path);
+        Ok((Self { handle, joiner, workers, admin, log, telling: None, state, address }, reader))
     }
 
     /// Says where it serves.
@@ -73,11 +123,22 @@ impl Serving {
             tracing::info!(listener = %listener.name, address = %listener.address, "serving");
         }
         tracing::info!(address = %self.address, "admin port");
+        systemd::ready();
     }
 
-    /// Resolves when the control plane has failed beyond repair.
-    pub(super) async fn failed(&mut self) {
-        self.joiner.failed().await;
+    /// All that is listened at, with the names that it goes by.
+    pub(super) fn sockets(&self) -> Vec<upgrade::Named> {
+        let listening = self.handle.listening().into_iter().map(|one| (one.name.to_string(), one.sockets));
+        let admin = self.admin.sockets.upgrade().map(|sockets| (admin::Listener::NAME.to_owned(), sockets));
+        listening.chain(admin).collect()
+    }
+
+    /// Resolves when the control plane has failed beyond repair, or an upgrade is wished.
+    pub(super) async fn event(&mut self) -> Event {
+        tokio::select! {
+            () = self.joiner.failed() => Event::Failed,
+            Some(wish) = self.admin.wishes.recv() => Event::Upgrade(wish),
+        }
     }
 
     /// SIGHUP: the file is read again, the access log opened anew.
@@ -88,35 +149,56 @@ impl Serving {
         let handle = self.handle.clone();
         // On its own, so that a slow reload does not keep a stop waiting; its outcome is in the log and the audit log.
         tokio::spawn(async move {
+            systemd::reloading();
             let origin = Origin { actor: "signal".to_owned(), reason: Some("SIGHUP".to_owned()), ..Origin::default() };
             let _ = handle.reload(origin).await;
+            systemd::ready();
         });
     }
+}
 
-    /// Down again: no new requests, then no new commands, then the store.
-    pub(super) async fn stop(self) {
-        tracing::info!("stopping");
-        self.handle.close_ports().await;
-        let workers = tokio::task::spawn_blocking(move || self.workers.stop(FINISH_WITHIN));
-        if workers.await.is_err() {
-            tracing::error!("stopping the workers failed");
-        }
-        let _ = self.admin.stop.send(());
-        match self.admin.task.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the admin port had failed"),
-            Err(error) => tracing::error!(%error, "the admin port had failed"),
-        }
-        self.joiner.stop().await;
-        if let Some(log) = self.log {
-            let _ = tokio::task::spawn_blocking(move || log.finish()).await;
-        }
+/// What a serving proxy cannot see to by itself.
+#[derive(Debug)]
+pub(super) enum Event {
+    Failed,
+    Upgrade(UpgradeWish),
+}
+
+impl Admin {
+    /// Begins to answer. Gives the address with it.
+    fn open(port: admin::Listener, settings: admin::Settings, handle: &Handle, spec: &Spec) -> (Self, String) {
+        let address = port.local_address().map_or_else(|| spec.admin.listen.to_string(), |a| a.to_string());
+        let sockets = port.sockets();
+        let (orders, ordered) = watch::channel(Orders::Accept);
+        let (upgrades, wishes) = Upgrades::channel();
+        let serving = admin::serve(port, settings, (handle.clone(), upgrades), ordered);
+        // Said at once: whoever waits for the port should not have to stop the process to learn why it is not there.
+        let task = tokio::spawn(async move {
+            serving.await.inspect_err(|error| tracing::error!(%error, "the admin port does not serve"))
+        });
+        (Self { task, orders, sockets, wishes }, address)
     }
+}
+
+async fn made(loaded: Loaded, mut inherited: Inherited) -> anyhow::Result<Made> {
+    let spec = loaded.spec.clone();
+    let port = admin::Listener::bind(&spec.admin.listen, &mut inherited)?;
+    let settings = settings(&spec)?;
+    let (sink, log) = spec.telemetry.access_log.as_ref().map(access_log::start).transpose()?.unzip();
+    let (prepared, inherited) = control::prepare(loaded, inherited).await?;
+    for place in inherited.left() {
+        tracing::warn!(%place, "a socket was handed over for which there is no listener; it is closed");
+    }
+    Ok(Made { prepared, port, settings, spec, sink, log, taken: inherited.taken() })
+}
+
+fn workers(reader: &Reader, spec: &Spec, sink: Option<&access_log::Sink>) -> anyhow::Result<Workers> {
+    proxy::start(reader, spec.workers, sink).context("the workers could not be started")
 }
 
 /// The stored state. One that cannot be read is no reason not to serve: then the file's splits count, loudly. One that
 /// another process uses is: two would overwrite each other.
-fn open_store(path: &Path) -> anyhow::Result<Box<dyn Store>> {
+pub(super) fn open_store(path: &Path) -> anyhow::Result<Box<dyn Store>> {
     let opened = Sqlite::open(path).and_then(|mut store| store.load().map(|_| store));
     match opened {
         Ok(store) => Ok(Box::new(store)),
@@ -132,11 +214,4 @@ fn settings(spec: &Spec) -> anyhow::Result<admin::Settings> {
     let config = spec.admin.tls.as_ref().map(|t| tls::server_config(t, &[b"http/1.1"])).transpose();
     let tls = config.map_err(|errors| anyhow::anyhow!("admin.tls: {}", errors.join("; ")))?;
     Ok(admin::Settings { admin: spec.admin.clone(), tls })
-}
-
-fn shown(bind: &Bind) -> String {
-    match bind {
-        Bind::Tcp(address) => address.to_string(),
-        Bind::Unix(path) => format!("unix:{}", path.display()),
-    }
 }

@@ -6,14 +6,14 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What is wished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+#[derive(Debug)]
+pub(super) enum Wish<T> {
     /// SIGHUP: read the configuration again.
     Reload,
     /// SIGTERM or SIGINT.
     Stop,
-    /// Something broke that cannot be mended while running.
-    Failed,
+    /// No signal, but what was waited for beside them.
+    Other(T),
 }
 
 /// The signals that are listened to.
@@ -35,13 +35,13 @@ impl Signals {
         })
     }
 
-    /// The next wish; `failed` resolves when something broke.
-    pub(super) async fn next(&mut self, failed: impl Future<Output = ()>) -> Wish {
+    /// The next wish, or what comes of `other` before there is one.
+    pub(super) async fn next<T>(&mut self, other: impl Future<Output = T>) -> Wish<T> {
         tokio::select! {
             _ = self.hangup.recv() => Wish::Reload,
             _ = self.terminate.recv() => Wish::Stop,
             _ = self.interrupt.recv() => Wish::Stop,
-            () = failed => Wish::Failed,
+            other = other => Wish::Other(other),
         }
     }
 

@@ -18,8 +18,10 @@ impl FileSource {
         Self { path: path.to_owned() }
     }
 
+    /// Reads and checks the file; every mistake is in the error.
     pub(super) fn read(&self) -> Result<Loaded, config::ConfigError> {
-        let config::Loaded { spec, text, mut files } = super::read(&self.path)?;
+        let env = |name: &str| std::env::var(name).ok();
+        let config::Loaded { spec, text, mut files } = config::load(&self.path, &env)?;
         files.push(self.path.clone());
         Ok(Loaded { spec, text, files })
     }

@@ -20,6 +20,7 @@ mod stream;
 mod table;
 mod token;
 mod traffic;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -105,6 +106,8 @@ pub enum Verb {
     Config,
     /// Read the file again and apply it, or change nothing and say what is wrong.
     Reload,
+    /// Start a new process, hand it the ports and the state, and let the old one leave.
+    Upgrade(upgrade::UpgradeArgs),
     /// What differs between the file and what is running.
     Drift,
     /// The running configuration as a YAML file, with the splits of now.
@@ -143,6 +146,7 @@ async fn talk(verb: Verb, target: &Target) -> anyhow::Result<ExitCode> {
         Verb::History(args) => events::history(&args, &client, target.output).await,
         Verb::Config => config::show(&client, target.output).await,
         Verb::Reload => config::reload(&client, target.output).await,
+        Verb::Upgrade(args) => upgrade::upgrade(args, &client, target.output).await,
         Verb::Drift => config::drift(&client, target.output).await,
         Verb::Export => config::export(&client).await,
         Verb::Run(_) | Verb::Demo(_) | Verb::Token(_) | Verb::Check(_) | Verb::Schema(_) | Verb::Init(_) => {
@@ -206,6 +210,8 @@ mod tests {
             "pointsman history shop",
             "pointsman config",
             "pointsman reload --token x",
+            "pointsman upgrade",
+            "pointsman upgrade --binary /opt/pointsman --config new.yaml --reason 0.2",
             "pointsman drift",
             "pointsman export",
             "pointsman token new --name ops --role operator",

@@ -323,6 +323,9 @@ pub enum Rejected {
     /// The process is on its way down.
     #[error("pointsman is shutting down")]
     ShuttingDown,
+    /// Another process is about to take over.
+    #[error("an upgrade is under way; repeat in a moment, the new process will answer")]
+    Upgrading,
 }
 
 impl From<ChangeError> for Rejected {

@@ -17,6 +17,7 @@ use super::command::{Force, Origin, Receipt, Rejected, Replaced, ServiceReceipt}
 use super::compile::compile;
 use super::drains::{self, DrainCommand};
 use super::events;
+use super::handover::{Keeping, Step};
 use super::hold::HoldAsked;
 use super::hold_switch::{self, HeldSwitch};
 use super::journal::{Journal, Otherwise};
@@ -57,6 +58,8 @@ pub(super) enum Command {
     Drain(DrainCommand),
     /// An event for the audit log.
     Note(NewEvent),
+    /// A step of a handover to another process.
+    Handover { step: Step, reply: oneshot::Sender<Result<(), Rejected>> },
     /// Let go of all listening sockets: the process is on its way down.
     ClosePorts(oneshot::Sender<()>),
 }
@@ -76,6 +79,8 @@ pub(super) struct Controller {
     pub(super) running: Arc<Running>,
     pub(super) journal: Journal,
     pub(super) shared: Arc<Shared>,
+    /// Whose the state is.
+    pub(super) keeping: Keeping,
     /// What is to be probed.
     pub(super) targets: watch::Sender<Arc<Vec<Target>>>,
     /// Switches that wait, behind a hold, until nothing is under way.
@@ -118,10 +123,13 @@ impl Controller {
         match command {
             Command::Hold(asked) => self.obey_hold(*asked).await,
             Command::Change { request, origin, arrived, reply } => {
-                if let Some(hold) = request.hold() {
+                if let Some(hold) = request.hold().filter(|_| self.keeping != Keeping::Away) {
                     return self.begin_switch(request, hold, origin, arrived, reply).await;
                 }
-                let result = self.change(&request, &origin, arrived).await;
+                let result = match self.keeping {
+                    Keeping::Ours | Keeping::Packed => self.change(&request, &origin, arrived).await,
+                    Keeping::Away => Err(Rejected::Upgrading),
+                };
                 if let Err(rejected) = &result {
                     self.refused(&request, &origin, rejected).await;
                 }
@@ -130,18 +138,23 @@ impl Controller {
             }
             Command::Apply(apply) => {
                 let Apply { loaded, registry, origin, reply } = *apply;
-                let stopping = self.shared.is_stopping();
-                let applied =
-                    if stopping { Err(Rejected::ShuttingDown) } else { self.apply(loaded, registry, &origin).await };
+                let applied = match self.keeping {
+                    _ if self.shared.is_stopping() => Err(Rejected::ShuttingDown),
+                    Keeping::Ours => self.apply(loaded, registry, &origin).await,
+                    Keeping::Packed | Keeping::Away => Err(Rejected::Upgrading),
+                };
                 let _ = reply.send(applied);
             }
             Command::Recall { origin, reply } => {
                 let _ = reply.send(self.recall(&origin).await);
             }
             Command::Drain(command) => self.obey_drain(command).await,
+            Command::Handover { step, reply } => {
+                let _ = reply.send(self.take_step(step).await);
+            }
             Command::Note(event) => self.note_all(vec![event]).await,
             Command::ClosePorts(done) => {
-                self.give_up_switches();
+                self.give_up_switches(&Rejected::ShuttingDown).await;
                 self.end_all_holds().await;
                 let registry = Arc::new(self.running.registry.without_ports());
                 self.running = Arc::new(Running { registry, ..(*self.running).clone() });
@@ -312,13 +325,17 @@ impl Controller {
     /// The attempt, for the audit log.
     pub(super) async fn refused(&mut self, request: &Request, origin: &Origin, rejected: &Rejected) {
         tracing::warn!(actor = origin.actor, kind = request.kind(), error = %rejected, "refused");
-        if matches!(rejected, Rejected::Store(_) | Rejected::ShuttingDown) {
+        if matches!(rejected, Rejected::Store(_) | Rejected::ShuttingDown | Rejected::Upgrading) {
             return;
         }
         self.note_all(events::refused(request, origin, rejected)).await;
     }
 
     pub(super) async fn note_all(&mut self, events: Vec<NewEvent>) {
+        // The log is another process's, which sees for itself.
+        if self.keeping == Keeping::Away {
+            return;
+        }
         let events = self.journal.note(&self.running.desired, events).await;
         self.shared.announce(events);
     }

@@ -13,10 +13,11 @@ use crate::control::journal::tests::{Mood, Moody};
 use crate::control::samples::{self, eventually, health};
 use crate::control::source::{Loaded, Source};
 use crate::control::view::Audit;
-use crate::control::{Joiner, StartError, StartOptions, Watch, start};
+use crate::control::{Joiner, Prepared, StartError, StartOptions, Watch, prepare, start};
 use crate::model::change::samples::{service, split};
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::{Share, Split};
+use crate::routing::inherited::Inherited;
 use crate::routing::live::Health;
 use crate::routing::publish::Reader;
 use crate::store::Store;
@@ -47,6 +48,10 @@ pub(in crate::control) fn loaded(spec: &Spec) -> Loaded {
     Loaded { spec: spec.clone(), text: format!("{:?}", spec.routes), files: Vec::new() }
 }
 
+pub(in crate::control) async fn prepared(loaded: Loaded) -> Prepared {
+    prepare(loaded, Inherited::default()).await.unwrap().0
+}
+
 pub(in crate::control) async fn two_services() -> (Spec, Vec<TcpListener>) {
     let (mut urls, mut upstreams) = (Vec::new(), Vec::new());
     for _ in 0..4 {
@@ -63,7 +68,7 @@ impl Plane {
     async fn with(spec: Spec, upstreams: Vec<TcpListener>, store: Box<dyn Store>) -> Self {
         let paper = Arc::new(Paper(Mutex::new(Ok(loaded(&spec)))));
         let source = Arc::clone(&paper) as Arc<dyn Source>;
-        let options = StartOptions { loaded: loaded(&spec), source, store, watch: Watch::Nothing };
+        let options = StartOptions { prepared: prepared(loaded(&spec)).await, source, store, watch: Watch::Nothing };
         let (handle, reader, joiner) = start(options).await.unwrap();
         handle.first_health_round().await;
         Self { handle, reader, paper, joiner, upstreams }
@@ -350,10 +355,9 @@ async fn a_start_that_fails_says_all_that_is_wrong_and_leaves_nothing_bound() {
     let (free, taken) = (samples::free_port(), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let second = taken.local_addr().unwrap().to_string();
     spec.listeners = vec![samples::listener("a", &format!("127.0.0.1:{free}")), samples::listener("b", &second)];
-    let source = Arc::new(Paper(Mutex::new(Ok(loaded(&spec)))));
-    let store = Box::new(Sqlite::in_memory().unwrap());
-    let options = StartOptions { loaded: loaded(&spec), source, store, watch: Watch::Nothing };
-    let Err(StartError::Config(errors)) = start(options).await else { panic!("it started") };
+    let Err(StartError::Config(errors)) = prepare(loaded(&spec), Inherited::default()).await else {
+        panic!("it would start")
+    };
     assert!(errors.len() == 1 && errors[0].contains("listeners.b"), "{errors:?}");
     std::net::TcpListener::bind(("127.0.0.1", free)).unwrap();
 }

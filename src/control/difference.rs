@@ -60,6 +60,9 @@ pub(super) fn reloadable(old: &Spec, new: &Spec) -> Vec<Difference> {
             service(at, old, new, found);
         },
     );
+    if old.shutdown != new.shutdown {
+        found.push(Difference::hidden("shutdown".to_owned()));
+    }
     if old.routes != new.routes {
         let (old, new) = (old.routes.len(), new.routes.len());
         let hidden = Difference::hidden("routes".to_owned());

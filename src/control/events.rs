@@ -165,6 +165,15 @@ pub(super) fn reload_refused(errors: &[String], origin: &Origin) -> NewEvent {
     event(&origin.actor, "reload.refused", None, json!({ "errors": errors, "reason": reason(origin) }))
 }
 
+/// Another process has taken over, or was to and did not.
+pub(super) fn upgraded(kind: &str, mut detail: Value, origin: &Origin) -> NewEvent {
+    if let Some(Value::String(error)) = detail.get_mut("error") {
+        *error = sanitised(error);
+    }
+    detail["reason"] = json!(reason(origin));
+    event(&origin.actor, kind, None, detail)
+}
+
 /// An upstream's verdict has turned.
 pub(super) fn health(turn: &Turn) -> NewEvent {
     let detail = json!({

@@ -119,11 +119,7 @@ pub(super) fn holds(shared: &Shared, running: &Running) -> Vec<HoldCounts> {
 }
 
 fn address(sockets: Option<&Sockets>, bind: &Bind) -> String {
-    match (sockets.and_then(Sockets::local_address), bind) {
-        (Some(address), _) => address.to_string(),
-        (None, Bind::Tcp(address)) => address.to_string(),
-        (None, Bind::Unix(path)) => format!("unix:{}", path.display()),
-    }
+    sockets.and_then(Sockets::local_address).map_or_else(|| bind.to_string(), |address| address.to_string())
 }
 
 /// Whether there is an upstream without a verdict.

@@ -47,8 +47,8 @@ const VERDICT_GRACE: Duration = Duration::from_secs(2);
 /// Asks the controller and looks at the living counters. Clone freely.
 #[derive(Clone)]
 pub struct Handle {
-    shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: mpsc::Sender<Command>,
     reloads: mpsc::Sender<Asked>,
     source: Arc<dyn Source>,
     store: SharedStore,

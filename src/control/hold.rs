@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::command::{HoldReceipt, Origin, Rejected, WasHeld};
 use super::controller::{Controller, stored_key};
+use super::handover::Keeping;
 use super::journal::Otherwise;
 use super::running::Running;
 use super::view::HoldView;
@@ -120,6 +121,7 @@ impl Controller {
             Ask::Release => ("release.refused", format!("release {service}")),
         };
         let answer = match self.hold_again(&origin, &fingerprint).await {
+            _ if self.keeping == Keeping::Away => Err(Rejected::Upgrading),
             Ok(Some(receipt)) => Ok(receipt),
             Err(rejected) => Err(rejected),
             Ok(None) => match ask {

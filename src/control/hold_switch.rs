@@ -176,10 +176,11 @@ impl Controller {
         self.note_all(end_events(&ended, End::Released, &origin)).await;
     }
 
-    /// The process is on its way down.
-    pub(super) fn give_up_switches(&mut self) {
-        for switch in self.switches.drain(..) {
-            let _ = switch.reply.send(Err(Rejected::ShuttingDown));
+    /// The process is on its way down, or the state passes to another one.
+    pub(super) async fn give_up_switches(&mut self, why: &Rejected) {
+        for HeldSwitch { request, origin, reply, .. } in std::mem::take(&mut self.switches) {
+            self.refused(&request, &origin, why).await;
+            let _ = reply.send(Err(why.clone()));
         }
     }
 }

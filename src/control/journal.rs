@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::change::Desired;
-use crate::store::{Batch, Event, KeptReceipt, NewEvent, Store, StoreError};
+use crate::store::{Batch, Event, KeptReceipt, NewEvent, Store, StoreError, Stored};
 
 /// The store, shared with readers. Locked on blocking threads only.
 pub(super) type SharedStore = Arc<Mutex<Box<dyn Store>>>;
@@ -164,6 +164,39 @@ impl Journal {
             Ok(Err(panicked)) => Err(panicked.to_string()),
             Err(_) => Err(slow(patience)),
         }
+    }
+
+    /// Writes what is left over, where there is any.
+    ///
+    /// # Errors
+    /// Why it is not durable.
+    pub(super) async fn flush(&mut self, in_force: &Desired, patience: Duration) -> Result<(), String> {
+        self.settle(in_force, Instant::now() + patience).await?;
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        self.write(in_force, Batch::default(), patience, Otherwise::Keep).await.map(|_| ())
+    }
+
+    /// Closes the store and goes on with this one. Gives what is in it.
+    ///
+    /// # Errors
+    /// When it does not say so in time; it is used all the same.
+    pub(super) async fn exchange(&mut self, store: Box<dyn Store>, patience: Duration) -> Result<Stored, String> {
+        let shared = Arc::clone(&self.store);
+        let task = tokio::task::spawn_blocking(move || {
+            let mut shared = locked(&shared);
+            *shared = store;
+            shared.load()
+        });
+        let stored = match timeout_at(Instant::now() + patience, task).await {
+            Ok(Ok(stored)) => stored.map_err(|e| e.to_string())?,
+            Ok(Err(panicked)) => return Err(panicked.to_string()),
+            Err(_) => return Err(slow(patience)),
+        };
+        self.last_event = stored.last_event;
+        self.recovered();
+        Ok(stored)
     }
 
     async fn commit(

@@ -15,6 +15,7 @@ mod explain;
 mod figures;
 mod gather;
 pub mod handle;
+pub mod handover;
 mod hold;
 mod hold_switch;
 mod journal;
@@ -34,4 +35,4 @@ mod watch;
 mod window;
 
 pub use reload::Watch;
-pub use start::{Joiner, StartError, StartOptions, start};
+pub use start::{Joiner, Prepared, StartError, StartOptions, prepare, start};

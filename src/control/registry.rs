@@ -15,6 +15,7 @@ use super::tls::{self, Digest, ServerFiles};
 use crate::config::spec::{self, Bind, Endpoint, Protocol, Spec};
 use crate::model::names::{GroupName, ListenerName, ServiceName};
 use crate::routing::admission::Admission;
+use crate::routing::inherited::Inherited;
 use crate::routing::live::{GroupLive, ListenerLive, UpstreamLive};
 use crate::routing::sockets::Sockets;
 use crate::routing::table::UpstreamTls;
@@ -75,10 +76,18 @@ impl Registry {
     /// # Errors
     /// All that is wrong, one line each.
     pub(super) fn renewed(&self, spec: &Spec) -> Result<Self, Vec<String>> {
+        self.renewed_with(spec, &mut Inherited::default())
+    }
+
+    /// As [`Registry::renewed`], with sockets from another process where it has them.
+    ///
+    /// # Errors
+    /// All that is wrong, one line each.
+    pub(super) fn renewed_with(&self, spec: &Spec, inherited: &mut Inherited) -> Result<Self, Vec<String>> {
         let mut next = Self { next_id: self.next_id, ..Self::new(self.workers) };
         let mut errors = Vec::new();
         for listener in &spec.listeners {
-            next.take_port(self, listener, &mut errors);
+            next.take_port(self, listener, inherited, &mut errors);
         }
         for service in &spec.services {
             next.take_admission(self, service);
@@ -147,12 +156,18 @@ impl Registry {
         id
     }
 
-    fn take_port(&mut self, old: &Self, listener: &spec::Listener, errors: &mut Vec<String>) {
+    fn take_port(
+        &mut self,
+        old: &Self,
+        listener: &spec::Listener,
+        inherited: &mut Inherited,
+        errors: &mut Vec<String>,
+    ) {
         let key = port_key(listener);
         if let Some(port) = old.ports.get(&key) {
             self.ports.insert(key, port.clone());
         } else {
-            match Sockets::bind(&listener.bind, self.workers) {
+            match Sockets::adopt_or_bind(&listener.bind, listener.name.as_str(), self.workers, inherited) {
                 Ok(sockets) => {
                     let (id, live) = (self.id(), Arc::new(ListenerLive::new(self.workers)));
                     self.ports.insert(key, Port { id, sockets: Some(Arc::new(sockets)), live });

@@ -142,8 +142,10 @@ impl Reloader {
     }
 
     async fn refused(&self, origin: &Origin, rejected: &Rejected) {
-        if matches!(rejected, Rejected::ShuttingDown) {
-            return;
+        match rejected {
+            Rejected::ShuttingDown => return,
+            Rejected::Upgrading => return self.shared.miss_a_reload(),
+            _ => {}
         }
         tracing::error!(error = %rejected, "the reload failed and has changed nothing");
         // A caller's own mistake says nothing about the file.

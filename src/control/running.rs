@@ -65,6 +65,8 @@ pub(super) struct Shared {
 struct Status {
     accepting: bool,
     stopping: bool,
+    /// A file has changed while another process was about to take over.
+    missed_reload: bool,
     /// Why the last reload failed.
     reload_error: Option<String>,
 }
@@ -109,6 +111,16 @@ impl Shared {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).stopping
+    }
+
+    /// A file has changed, and cannot be read now because another process is about to take over.
+    pub(super) fn miss_a_reload(&self) {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).missed_reload = true;
+    }
+
+    /// Whether there is a reload to make up for; asked once.
+    pub(super) fn missed_a_reload(&self) -> bool {
+        std::mem::take(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner).missed_reload)
     }
 
     /// How the last reload went.

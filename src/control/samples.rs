@@ -113,6 +113,7 @@ pub(crate) fn spec(urls: &[&str]) -> Spec {
         },
         state: State { path: "state.db".into() },
         workers: 1,
+        shutdown: spec::Shutdown::default(),
         resolver: spec::Resolver::default(),
         listeners: vec![listener("web", "127.0.0.1:0")],
         services: vec![Arc::new(service("shop", urls))],

@@ -13,6 +13,7 @@ use super::compile::{compile, file_services};
 use super::controller::{Controller, Inbox};
 use super::drains::Farewells;
 use super::handle::Handle;
+use super::handover::Keeping;
 use super::hold::Holds;
 use super::journal::{Journal, Otherwise, SharedStore, locked};
 use super::prober::{self, Report, targets};
@@ -24,6 +25,7 @@ use super::{drains, events, gather, resolver};
 use crate::model::adoption::{Adoption, adopt};
 use crate::model::change::Desired;
 use crate::model::cohort::Salt;
+use crate::routing::inherited::Inherited;
 use crate::routing::publish::{self, Publisher, Reader};
 use crate::store::{Batch, Store, StoreError, Stored};
 
@@ -48,10 +50,17 @@ const TURNS: usize = 1024;
 /// Reloads that wait at the most.
 const RELOADS: usize = 8;
 
+/// A configuration with its sockets bound and its certificates loaded: nothing in it can fail any more.
+#[derive(Debug)]
+pub struct Prepared {
+    loaded: Loaded,
+    registry: Registry,
+}
+
 /// What the control plane begins with.
 pub struct StartOptions {
-    /// The configuration, read.
-    pub loaded: Loaded,
+    /// The configuration, read, with all that it needs.
+    pub prepared: Prepared,
     /// Where it is read again.
     pub source: Arc<dyn Source>,
     /// Where state is kept.
@@ -109,11 +118,11 @@ impl Joiner {
 /// # Errors
 /// [`StartError`]; nothing stays bound and no task is left.
 pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), StartError> {
-    let StartOptions { loaded, source, store, watch } = options;
+    let StartOptions { prepared, source, store, watch } = options;
     let store: SharedStore = Arc::new(Mutex::new(store));
     let stored = load(&store).await?;
-    let adoption = adopt(&stored.desired, &file_services(&loaded.spec), fresh_salt);
-    let (publisher, reader, running) = first_publication(loaded, &adoption.desired).await?;
+    let adoption = adopt(&stored.desired, &file_services(&prepared.loaded.spec), fresh_salt);
+    let (publisher, reader, running) = first_publication(prepared, &adoption.desired);
     let mut journal = Journal::new(Arc::clone(&store), stored.last_event);
     let round = watch::channel(false);
     let shared = Arc::new(Shared::new(Arc::clone(&running), journal.trouble(), round.1));
@@ -134,8 +143,9 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     others.spawn(drains::run(Arc::clone(&shared), commands.clone(), reader.clone()));
     let reloader = Reloader { source: Arc::clone(&source), shared: Arc::clone(&shared), commands: commands.clone() };
     others.spawn(reloader.run(reloads_in, watch));
+    let (shared_too, keeping) = (Arc::clone(&shared), Keeping::Ours);
     let controller =
-        Controller { publisher, running, journal, shared: Arc::clone(&shared), targets, switches: Vec::new() };
+        Controller { publisher, running, journal, shared: shared_too, keeping, targets, switches: Vec::new() };
     let inbox = Inbox { commands: commands_in, turns: turns_in, shutdown: down };
     let controller = tokio::spawn(controller.run(inbox));
     let handle = Handle::new(Arc::clone(&shared), commands, reloads, source, store);
@@ -152,15 +162,26 @@ async fn load(store: &SharedStore) -> Result<Stored, StartError> {
     }
 }
 
-/// Binds, loads certificates, compiles, publishes.
-async fn first_publication(loaded: Loaded, desired: &Desired) -> Result<(Publisher, Reader, Arc<Running>), StartError> {
+/// Binds, or takes what `inherited` has, and loads certificates. What is left of `inherited` comes back.
+///
+/// # Errors
+/// [`StartError::Config`]; nothing stays bound.
+pub async fn prepare(loaded: Loaded, mut inherited: Inherited) -> Result<(Prepared, Inherited), StartError> {
+    let preparing = tokio::task::spawn_blocking(move || {
+        let registry = Registry::new(loaded.spec.workers).renewed_with(&loaded.spec, &mut inherited);
+        registry.map(|registry| (Prepared { loaded, registry }, inherited))
+    });
+    let panicked = |e: tokio::task::JoinError| StartError::Config(vec![e.to_string()]);
+    preparing.await.map_err(panicked)?.map_err(StartError::Config)
+}
+
+/// Compiles and publishes.
+fn first_publication(prepared: Prepared, desired: &Desired) -> (Publisher, Reader, Arc<Running>) {
+    let Prepared { loaded, registry } = prepared;
     let spec = Arc::new(loaded.spec);
-    let wanted = Arc::clone(&spec);
-    let registry = tokio::task::spawn_blocking(move || Registry::new(wanted.workers).renewed(&wanted))
-        .await
-        .map_err(|panicked| StartError::Config(vec![panicked.to_string()]))?
-        .map_err(StartError::Config)?;
-    let (publisher, reader) = publish::channel(compile(&spec, desired, &registry, &Farewells::new(), &Holds::new()));
+    let table = compile(&spec, desired, &registry, &Farewells::new(), &Holds::new());
+    drains::set_entrances(&table, desired);
+    let (publisher, reader) = publish::channel(table);
     let running = Running {
         spec,
         text: loaded.text.into(),
@@ -171,8 +192,7 @@ async fn first_publication(loaded: Loaded, desired: &Desired) -> Result<(Publish
         holds: Arc::default(),
         table: publisher.current(),
     };
-    drains::set_entrances(&running.table, desired);
-    Ok((publisher, reader, Arc::new(running)))
+    (publisher, reader, Arc::new(running))
 }
 
 /// Writes what the file has changed, and that we are here. A store that was read but does not take writes is no

@@ -3,12 +3,17 @@
 //! Where as many connections are open as the listener takes, the next one is kept waiting and no further one is
 //! accepted: the kernel's queue holds them, and whoever is first in it goes on as soon as a connection ends.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Notify;
 
 use super::client::Peer;
 use super::connection;
@@ -37,7 +42,9 @@ impl Seat {
     async fn take(worker: &Worker, listener: u64) -> Option<Self> {
         loop {
             let now = worker.snapshots.load().listener(listener).map(Arc::clone)?;
-            if now.live.try_enter(worker.index, now.max_connections) {
+            // Whoever was accepted is not sent away because we leave.
+            let most = now.max_connections.filter(|_| worker.doors.are() == Are::Open);
+            if now.live.try_enter(worker.index, most) {
                 return Some(Self { listener: Arc::clone(&now.live), worker: worker.index });
             }
             if now.live.trouble.may_speak(Instant::now()) {
@@ -57,57 +64,101 @@ impl Drop for Seat {
     }
 }
 
-/// A socket that this worker accepts at.
-enum Accepting {
+/// Whether a worker accepts connections. Written by it, read by its accepting tasks.
+#[derive(Debug, Default)]
+pub(super) struct Doors {
+    are: Cell<Are>,
+    turned: Notify,
+}
+
+/// How the doors are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Are {
+    #[default]
+    Open,
+    /// Whoever is in the kernel's queue is still let in: closing it would reset them.
+    Closing,
+    /// Somebody else accepts from the same queue.
+    Shut,
+}
+
+impl Doors {
+    pub(super) fn turn(&self, are: Are) {
+        self.are.set(are);
+        self.turned.notify_waiters();
+    }
+
+    fn are(&self) -> Are {
+        self.are.get()
+    }
+}
+
+/// A socket that a worker accepts at: a descriptor of its own, so that the port closes when the listener is gone.
+#[derive(Debug)]
+pub(super) enum Entrance {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-/// Accepts until dropped. `listener` is what it was when the task began; connections look up what it is by then.
-pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>) -> io::Result<()> {
-    match own_socket(&listener, worker.index)? {
-        Some(Accepting::Tcp(socket)) => tcp(&worker, socket, &listener).await,
-        Some(Accepting::Unix(socket)) => unix(&worker, socket, &listener).await,
-        None => {}
+/// Somebody who has connected; over TCP with their address.
+type Arrived = (Socket, Option<IpAddr>);
+
+impl Entrance {
+    /// All that the worker accepts at for this listener; none where the listener has been taken away meanwhile.
+    pub(super) fn all_of(listener: &Listener, worker: usize) -> io::Result<Vec<Self>> {
+        let Some(sockets) = listener.sockets.upgrade() else { return Ok(Vec::new()) };
+        if let Sockets::Unix(socket) = &*sockets {
+            return Ok(vec![Self::Unix(UnixListener::from_std(socket.listener().try_clone()?)?)]);
+        }
+        let own = sockets.listening(worker)?.iter();
+        own.map(|socket| Ok(Self::Tcp(TcpListener::from_std(socket.try_clone()?)?))).collect()
     }
-    Ok(())
-}
 
-/// The worker's own descriptor of its socket; none where the listener has been taken away meanwhile. Only this one is
-/// kept, so that the port closes when the listener is gone.
-fn own_socket(listener: &Listener, worker: usize) -> io::Result<Option<Accepting>> {
-    Ok(match listener.sockets.upgrade().as_deref() {
-        Some(Sockets::Tcp(sockets)) => match sockets.get(worker) {
-            Some(socket) => Some(Accepting::Tcp(TcpListener::from_std(socket.try_clone()?)?)),
-            None => None,
-        },
-        Some(Sockets::Unix(socket)) => Some(Accepting::Unix(UnixListener::from_std(socket.listener().try_clone()?)?)),
-        None => None,
-    })
-}
-
-async fn tcp(worker: &Rc<Worker>, socket: TcpListener, listener: &Listener) {
-    loop {
-        match socket.accept().await {
-            Ok((stream, peer)) => {
-                let Some(seat) = Seat::take(worker, listener.id).await else { return };
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Arrived>> {
+        Poll::Ready(Ok(match self {
+            Entrance::Tcp(socket) => {
+                let (stream, peer) = ready!(socket.poll_accept(cx))?;
                 // Failing to set it costs latency, not correctness.
                 let _ = stream.set_nodelay(true);
-                connection::spawn(worker, listener.id, Some(peer.ip()), seat, Socket::Tcp(stream));
+                (Socket::Tcp(stream), Some(peer.ip()))
             }
-            Err(error) => pause(listener, &error).await,
+            Entrance::Unix(socket) => (Socket::Unix(ready!(socket.poll_accept(cx))?.0), None),
+        }))
+    }
+
+    /// The next one; none when the doors are shut, or are closing and nobody waits.
+    async fn next(&self, doors: &Doors) -> Option<io::Result<Arrived>> {
+        match doors.are() {
+            Are::Open => tokio::select! {
+                arrived = poll_fn(|cx| self.poll_accept(cx)) => Some(arrived),
+                () = doors.turned.notified() => self.waiting(doors).await,
+            },
+            Are::Closing | Are::Shut => self.waiting(doors).await,
         }
+    }
+
+    async fn waiting(&self, doors: &Doors) -> Option<io::Result<Arrived>> {
+        if doors.are() == Are::Shut {
+            return None;
+        }
+        poll_fn(|cx| match self.poll_accept(cx) {
+            Poll::Ready(arrived) => Poll::Ready(Some(arrived)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
     }
 }
 
-async fn unix(worker: &Rc<Worker>, socket: UnixListener, listener: &Listener) {
-    loop {
-        match socket.accept().await {
-            Ok((stream, _)) => {
-                let Some(seat) = Seat::take(worker, listener.id).await else { return };
-                connection::spawn(worker, listener.id, None, seat, Socket::Unix(stream));
+/// Accepts until the doors close or the task is dropped. `listener` is what it was when the task began; connections
+/// look up what it is by then.
+pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>, entrance: Entrance) {
+    while let Some(arrived) = entrance.next(&worker.doors).await {
+        match arrived {
+            Ok((socket, peer)) => {
+                let Some(seat) = Seat::take(&worker, listener.id).await else { return };
+                connection::spawn(&worker, listener.id, peer, seat, socket);
             }
-            Err(error) => pause(listener, &error).await,
+            Err(error) => pause(&listener, &error).await,
         }
     }
 }
@@ -125,6 +176,6 @@ async fn pause(listener: &Listener, error: &io::Error) {
 }
 
 /// The other end of a new connection.
-pub(super) fn peer(address: Option<std::net::IpAddr>, listener: &Listener) -> Peer {
+pub(super) fn peer(address: Option<IpAddr>, listener: &Listener) -> Peer {
     Peer::new(address, listener.tls.is_some())
 }

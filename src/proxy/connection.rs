@@ -53,12 +53,14 @@ pub(super) struct Client {
     pub(super) progress: Progress,
 }
 
-/// What a connection was asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a connection was asked to do; each is more than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Order {
     Serve,
-    /// Finish the requests under way, take no more.
+    /// Answer what is under way and what was sent before the client could know, and say that this is the last.
     Finish,
+    /// As before, and close where nothing of a request has come.
+    Depart,
     Close,
 }
 
@@ -70,6 +72,8 @@ pub(super) struct Progress {
     idle_since: Cell<u64>,
     order: Cell<Order>,
     rests: Cell<Rest>,
+    /// Whether it is clear what the client speaks: until then there is no request.
+    greeted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -88,6 +92,7 @@ impl Progress {
             idle_since: Cell::new(now),
             order: Cell::new(Order::Serve),
             rests: Cell::new(Rest::Awake),
+            greeted: Cell::new(false),
             waker: RefCell::new(None),
         }
     }
@@ -97,6 +102,11 @@ impl Progress {
         if self.requests.get() > 0 { 0 } else { now.saturating_sub(self.idle_since.get()) }
     }
 
+    /// Whether there is a request, or a tunnel.
+    pub(super) fn is_busy(&self) -> bool {
+        self.requests.get() > 0
+    }
+
     /// What the connection is to do.
     pub(super) fn order(&self) -> Order {
         self.order.get()
@@ -104,9 +114,18 @@ impl Progress {
 
     /// Tells the connection what to do, unless it was told more already.
     pub(super) fn tell(&self, order: Order) {
-        if self.order.get() == Order::Serve || order == Order::Close {
+        if self.order.get() < order {
             self.order.set(order);
             self.wake();
+        }
+    }
+
+    /// Whether it has to end, whatever is under way.
+    fn is_over(&self) -> bool {
+        match self.order.get() {
+            Order::Serve | Order::Finish => false,
+            Order::Depart => !self.greeted.get(),
+            Order::Close => true,
         }
     }
 
@@ -178,7 +197,7 @@ pub(super) fn spawn(worker: &Rc<Worker>, listener: u64, peer: Option<IpAddr>, se
         let mut serving = pin!(serve(&client, socket));
         poll_fn(|cx| {
             client.progress.listen(cx);
-            if client.progress.order() == Order::Close { Poll::Ready(()) } else { serving.as_mut().poll(cx) }
+            if client.progress.is_over() { Poll::Ready(()) } else { serving.as_mut().poll(cx) }
         })
         .await;
     });
@@ -196,11 +215,13 @@ async fn serve(client: &Rc<Client>, socket: Socket) {
         None => (Wire::Plain(socket), None),
     };
     if spoken == Some(Spoken::Http2) {
+        client.progress.greeted.set(true);
         return Box::pin(serve_http2(client, wire)).await;
     }
     // It has as long for its first bytes as it had for TLS.
     let first = tokio::time::timeout(client.listener.head_timeout, preface::read(wire));
     let Ok(Ok(Some((spoken, io)))) = first.await else { return };
+    client.progress.greeted.set(true);
     match spoken {
         Spoken::Http1 => {
             let (first, wire) = io.into_parts();
@@ -262,9 +283,10 @@ async fn serve_http1(client: &Rc<Client>, mut io: Io) {
 /// Waits for a resting connection's next request; not when the connection has to end.
 async fn is_woken(client: &Client, wire: &Wire) -> bool {
     let mut readable = pin!(wire.readable());
-    poll_fn(|cx| match client.progress.order() {
-        Order::Serve => readable.as_mut().poll(cx).map(|readable| readable.is_ok()),
-        Order::Finish | Order::Close => Poll::Ready(false),
+    poll_fn(|cx| match readable.as_mut().poll(cx) {
+        Poll::Ready(readable) => Poll::Ready(readable.is_ok()),
+        Poll::Pending if client.progress.order() >= Order::Depart => Poll::Ready(false),
+        Poll::Pending => Poll::Pending,
     })
     .await
 }
@@ -327,12 +349,16 @@ where
     let mut connection = pin!(connection);
     let mut told = false;
     poll_fn(|cx| {
-        if client.progress.order() == Order::Finish && !told {
+        if client.progress.order() >= Order::Finish && !told {
             told = true;
             connection.as_mut().graceful_shutdown();
         }
-        // What went wrong on a client's connection was logged with its request, or concerns nobody.
-        connection.as_mut().poll(cx).map(|_| ())
+        match connection.as_mut().poll(cx) {
+            // A client that has not answered our PING by now is far away, or gone.
+            Poll::Pending if client.progress.order() >= Order::Depart && !client.progress.is_busy() => Poll::Ready(()),
+            // What went wrong on a client's connection was logged with its request, or concerns nobody.
+            polled => polled.map(|_| ()),
+        }
     })
     .await;
 }

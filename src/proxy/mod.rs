@@ -22,6 +22,7 @@ pub mod fuzzing;
 mod headers;
 mod hold;
 mod http1;
+mod leaving;
 mod octets;
 mod outgoing;
 mod pool;
@@ -38,4 +39,5 @@ mod upload;
 mod wire;
 mod worker;
 
+pub use leaving::{Farewell, Idle, Leaving, UnderWay};
 pub use worker::{Workers, start};

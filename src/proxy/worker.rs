@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::accept;
+use super::accept::{self, Are, Doors, Entrance};
 use super::connection::{Client, Order};
+use super::leaving::{self, Farewell, Idle, Leaving, UnderWay};
 use super::pool::Pools;
 use crate::routing::live::Health;
 use crate::routing::publish::{Reader, Snapshots};
@@ -36,6 +38,7 @@ pub(super) struct Worker {
     pub(super) snapshots: Snapshots,
     pub(super) pools: Pools,
     pub(super) connections: Connections,
+    pub(super) doors: Doors,
     /// None: off.
     pub(super) access_log: Option<access_log::Sink>,
     /// Seconds since it began, counted by its housekeeping: a clock that costs nothing to read.
@@ -104,7 +107,7 @@ impl Connections {
         self.open.borrow_mut().remove(&key);
     }
 
-    fn tell_all(&self, order: Order) {
+    pub(super) fn tell_all(&self, order: Order) {
         self.open.borrow().values().for_each(|c| c.progress.tell(order));
     }
 
@@ -119,8 +122,13 @@ impl Connections {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.open.borrow().is_empty()
+    }
+
+    /// Those with a request, or a tunnel.
+    pub(super) fn busy(&self) -> usize {
+        self.open.borrow().values().filter(|c| c.progress.is_busy()).count()
     }
 }
 
@@ -138,7 +146,8 @@ impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecu
 #[derive(Debug)]
 pub struct Workers {
     threads: Vec<thread::JoinHandle<()>>,
-    stop: watch::Sender<Option<Duration>>,
+    stop: watch::Sender<Option<Farewell>>,
+    under_way: Arc<UnderWay>,
 }
 
 /// Starts `count` workers that serve what `reader` shows.
@@ -147,39 +156,37 @@ pub struct Workers {
 /// When a thread or its runtime cannot be made.
 pub fn start(reader: &Reader, count: usize, access_log: Option<&access_log::Sink>) -> io::Result<Workers> {
     let (stop, stopped) = watch::channel(None);
+    let under_way = Arc::new(UnderWay::new(count));
     let thread = |index: usize| {
-        let (reader, stopped, access_log) = (reader.clone(), stopped.clone(), access_log.cloned());
+        let (reader, access_log) = (reader.clone(), access_log.cloned());
+        let leave = (stopped.clone(), Arc::clone(&under_way));
         thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             match tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build_local(tokio::runtime::LocalOptions::default())
             {
-                Ok(runtime) => runtime.block_on(run(index, reader, stopped, access_log)),
+                Ok(runtime) => runtime.block_on(run(index, reader, leave, access_log)),
                 Err(error) => tracing::error!(%error, index, "this worker has no runtime and serves nothing"),
             }
         })
     };
     let threads = (0..count).map(thread).collect::<io::Result<_>>()?;
-    Ok(Workers { threads, stop })
+    Ok(Workers { threads, stop, under_way })
 }
 
 impl Workers {
-    /// Stops accepting, lets requests under way finish, and closes what is left after `deadline`. Blocks until all
-    /// workers have ended.
-    pub fn stop(self, deadline: Duration) {
-        self.stop.send_replace(Some(deadline));
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a worker had panicked");
-            }
-        }
+    /// Stops accepting, lets what is under way finish, and cuts what is left when the time is up.
+    #[must_use]
+    pub fn leave(self, farewell: Farewell) -> Leaving {
+        self.stop.send_replace(Some(farewell));
+        Leaving::new(self.threads, self.under_way)
     }
 }
 
 async fn run(
     index: usize,
     reader: Reader,
-    mut stopped: watch::Receiver<Option<Duration>>,
+    (mut stopped, under_way): (watch::Receiver<Option<Farewell>>, Arc<UnderWay>),
     log: Option<access_log::Sink>,
 ) {
     let worker = Rc::new(Worker {
@@ -187,42 +194,52 @@ async fn run(
         snapshots: reader.snapshots(),
         pools: Pools::default(),
         connections: Connections::default(),
+        doors: Doors::default(),
         access_log: log,
         seconds: Cell::new(0),
         unix: Cell::new(unix()),
         date: RefCell::new(date()),
         scratch: RefCell::new(vec![0; SCRATCH].into()),
     });
-    let deadline = tokio::select! {
-        () = keep_house(&worker, reader) => Duration::ZERO,
-        deadline = stopped.wait_for(Option::is_some) => deadline.ok().and_then(|d| *d).unwrap_or_default(),
+    let mut accepting = Some(Accepting::default());
+    let farewell = tokio::select! {
+        () = keep_house(&worker, reader.clone(), &mut accepting) => None,
+        farewell = stopped.wait_for(Option::is_some) => farewell.ok().and_then(|f| *f),
     };
-    // The accepting tasks ended with the housekeeping that owned them.
-    worker.connections.tell_all(Order::Finish);
-    let _ = tokio::time::timeout(deadline, async {
-        while !worker.connections.is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    // Where nobody is left to say it, nobody is left to wait for.
+    let farewell = farewell.unwrap_or(Farewell { within: Duration::ZERO, idle: Idle::Dismissed });
+    worker.doors.turn(if farewell.idle == Idle::Dismissed { Are::Closing } else { Are::Shut });
+    accepting.take().into_iter().for_each(Accepting::finish);
+    tokio::select! {
+        () = leaving::leave(&worker, farewell, &under_way) => {}
+        () = keep_house_to_the_end(&worker, reader, &mut accepting) => {}
+    }
 }
 
 /// Accepting tasks by listener; they end when this is dropped.
 #[derive(Default)]
-struct Accepting(HashMap<u64, JoinHandle<()>>);
+struct Accepting(HashMap<u64, Vec<JoinHandle<()>>>);
 
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        self.0.values().for_each(JoinHandle::abort);
+impl Accepting {
+    /// They end by themselves, as the doors say.
+    fn finish(mut self) {
+        self.0.clear();
     }
 }
 
-/// Until there will be no more tables.
-async fn keep_house(worker: &Rc<Worker>, mut reader: Reader) {
-    let mut accepting = Accepting::default();
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.values().flatten().for_each(JoinHandle::abort);
+    }
+}
+
+/// Until there will be no more tables; accepts as they say, where it accepts at all.
+async fn keep_house(worker: &Rc<Worker>, mut reader: Reader, accepting: &mut Option<Accepting>) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
-        follow(worker, &mut accepting);
+        if let Some(accepting) = accepting {
+            follow(worker, accepting);
+        }
         prune(worker);
         worker.snapshots.acknowledge();
         tokio::select! {
@@ -236,24 +253,32 @@ async fn keep_house(worker: &Rc<Worker>, mut reader: Reader) {
     }
 }
 
+/// As long as it is polled: with the last table where there will be no more.
+async fn keep_house_to_the_end(worker: &Rc<Worker>, reader: Reader, accepting: &mut Option<Accepting>) {
+    keep_house(worker, reader, accepting).await;
+    std::future::pending::<()>().await;
+}
+
 /// Accepts at every listener of the table, and at no other.
 fn follow(worker: &Rc<Worker>, accepting: &mut Accepting) {
     let table = worker.snapshots.load();
-    accepting.0.retain(|id, task| {
+    accepting.0.retain(|id, tasks| {
         let stays = table.listener(*id).is_some();
         if !stays {
-            task.abort();
+            tasks.iter().for_each(JoinHandle::abort);
         }
         stays
     });
     for listener in &table.listeners {
-        accepting.0.entry(listener.id).or_insert_with(|| {
-            let (worker, listener) = (Rc::clone(worker), listener.clone());
-            tokio::task::spawn_local(async move {
-                if let Err(error) = accept::run(worker, listener).await {
-                    tracing::error!(%error, "a listener cannot be used");
-                }
-            })
+        accepting.0.entry(listener.id).or_insert_with(|| match Entrance::all_of(listener, worker.index) {
+            Ok(all) => {
+                let accept = |entrance| accept::run(Rc::clone(worker), Arc::clone(listener), entrance);
+                all.into_iter().map(|entrance| tokio::task::spawn_local(accept(entrance))).collect()
+            }
+            Err(error) => {
+                tracing::error!(%error, listener = %listener.name, "this listener cannot be used");
+                Vec::new()
+            }
         });
     }
 }

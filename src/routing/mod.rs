@@ -10,6 +10,7 @@ pub mod affinity;
 mod atomic;
 pub mod claim;
 pub mod hold;
+pub mod inherited;
 pub mod live;
 pub mod publish;
 pub mod seldom;

@@ -18,6 +18,12 @@ impl Unavailable {
         Self { why: error.to_string() }
     }
 
+    /// In place of a store that is not there for this reason.
+    #[must_use]
+    pub fn because(why: &str) -> Self {
+        Self { why: why.to_owned() }
+    }
+
     fn failed(&self) -> StoreError {
         StoreError::Failed { what: self.why.clone() }
     }

@@ -8,6 +8,7 @@ mod drain;
 mod event;
 mod hold;
 mod service;
+mod upgrade;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ pub use drain::{Drain, DrainHook, DrainReceipt, DrainRequest};
 pub use event::{Config, ConfigService, Drift, DriftReport, Event, Events, Explanation, Listener, Readiness, Reload};
 pub use hold::{Hold, HoldReceipt, HoldRequest, ReleaseRequest, WasHeld};
 pub use service::{Check, Group, Service, Services, Upstream, Window};
+pub use upgrade::{UpgradeRequest, Upgraded};
 
 /// An error (RFC 9457).
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -39,7 +41,7 @@ pub struct Problem {
     pub detail: String,
     /// The kind of problem, for programs: `stale_version`.
     pub code: String,
-    /// `invalid_config`: everything that is wrong, `FILE:LINE:COL: …` where it has a place.
+    /// `invalid_config`, `upgrade_failed`: everything that is wrong, `FILE:LINE:COL: …` where it has a place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<Vec<String>>,
     /// `stale_version`: the current version.

@@ -11,6 +11,7 @@ mod listener;
 mod resolver;
 mod route;
 mod service;
+mod shutdown;
 mod telemetry;
 mod units;
 
@@ -25,6 +26,7 @@ pub(super) use service::{
     Affinity, AffinityBy, Balance, Expected, Expose, Group, Limits, Retries, Rule, Service, Timeouts, Upstream,
     UpstreamMap, When,
 };
+pub(super) use shutdown::Shutdown;
 pub(super) use telemetry::{AccessLog, Telemetry};
 pub(super) use units::{Percentage, Period, Size};
 
@@ -50,6 +52,8 @@ pub(super) struct File {
     pub(super) state: Maybe<State>,
     /// Data-plane threads, 1 to 256; default: one per core.
     pub(super) workers: Maybe<u16>,
+    /// How the process leaves when it is told to stop.
+    pub(super) shutdown: Maybe<Shutdown>,
     /// Who says where the names of upstreams lead; default: the system's name servers.
     pub(super) resolver: Maybe<Resolver>,
     /// Ports for clients, by name.

@@ -52,7 +52,7 @@ fn mistakes_at_the_top_and_in_admin() {
         &[
             (
                 "drain: {}",
-                "1:1: the key `drain` is not known here; known here: admin, state, workers, resolver, listeners, services, routes, telemetry",
+                "1:1: the key `drain` is not known here; known here: admin, state, workers, shutdown, resolver, listeners, services, routes, telemetry",
             ),
             ("servces: {}", "1:1: the key `servces` is not known here; did you mean `services`?"),
             (
@@ -70,6 +70,14 @@ fn mistakes_at_the_top_and_in_admin() {
                 "workers: ${UNSET}",
                 "1:10: the environment variable UNSET is not set; set it, or write `${UNSET:-default}`",
             ),
+            ("shutdown: { timeout: 0s }", "1:22: `timeout` is 0; it must be longer, like 1s"),
+            ("shutdown: { timeout: 24h1s }", "1:22: `timeout` is longer than a day; write less"),
+            ("shutdown: { lame_duck: 25h }", "1:24: `lame_duck` is longer than a day; write less"),
+            (
+                "shutdown: { lame_duck: 5 }",
+                "1:24: `lame_duck`: \"5\" is not a duration; write it like 250ms, 5s, 10m or 1h",
+            ),
+            ("shutdown: { grace: 5s }", "1:13: the key `grace` is not known here; known here: lame_duck, timeout"),
             (
                 "resolver: { servers: [dns] }",
                 "1:23: \"dns\" is not a name server's address; write it like 10.0.0.2 or 127.0.0.1:5353",
@@ -263,7 +271,7 @@ fn what_is_required_is_missed() {
     assert_eq!(
         said(""),
         [
-            "1:1: the configuration: it is empty; it must be a map with the keys admin, state, workers, resolver, listeners, services, routes, telemetry"
+            "1:1: the configuration: it is empty; it must be a map with the keys admin, state, workers, shutdown, resolver, listeners, services, routes, telemetry"
         ]
     );
     assert_eq!(

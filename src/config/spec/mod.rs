@@ -9,6 +9,7 @@ mod hold;
 mod route;
 mod service;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub struct Spec {
     pub state: State,
     /// Data-plane threads, at least 1.
     pub workers: usize,
+    /// How the process leaves.
+    pub shutdown: Shutdown,
     /// Who says where names lead.
     pub resolver: Resolver,
     /// Ports for clients, in the order of the file; at least one.
@@ -54,6 +57,15 @@ pub enum Bind {
     Tcp(SocketAddr),
     /// A unix stream socket.
     Unix(PathBuf),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bind::Tcp(address) => address.fmt(f),
+            Bind::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// The admin port and who may use it.
@@ -100,6 +112,21 @@ pub enum Role {
 pub struct State {
     /// The SQLite file; created when missing.
     pub path: PathBuf,
+}
+
+/// How the process leaves when it is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// So long it says that it leaves and serves all the same; not longer than a day.
+    pub lame_duck: Duration,
+    /// Then whatever is under way has so long to finish; above 0, not longer than a day.
+    pub timeout: Duration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { lame_duck: Duration::ZERO, timeout: Duration::from_secs(30) }
+    }
 }
 
 /// Who says where the names of upstreams lead.

@@ -33,7 +33,8 @@ pub(super) fn drain(check: &Check<'_>, field: &Maybe<file::Drain>) -> Option<Dra
     Some(Drain { timeout: timeout?, tunnels: tunnels?, hook: hook? })
 }
 
-fn within_a_day(check: &Check<'_>, key: &str, field: &Maybe<Period>, default: Period) -> Option<Duration> {
+/// A time that is neither none at all nor longer than a day.
+pub(super) fn within_a_day(check: &Check<'_>, key: &str, field: &Maybe<Period>, default: Period) -> Option<Duration> {
     let time = positive(check, key, field, default)?;
     match field {
         Some(at) if time > LONGEST => check.add(at.place, format!("`{key}` is longer than a day; write less")),

@@ -21,6 +21,7 @@ mod resolver;
 mod routes;
 mod rules;
 mod services;
+mod shutdown;
 mod telemetry;
 mod text;
 mod upstreams;
@@ -52,6 +53,7 @@ pub(super) fn spec(file: &File, check: &Check<'_>) -> Option<Spec> {
     let admin = admin::admin(check, file.admin.as_ref());
     let state = admin::state(check, file.state.as_ref());
     let workers = workers(check, file);
+    let shutdown = shutdown::shutdown(check, &file.shutdown);
     let resolver = resolver::resolver(check, &file.resolver);
     let listeners = listeners::listeners(check, file);
     let services = services::services(check, file);
@@ -62,6 +64,7 @@ pub(super) fn spec(file: &File, check: &Check<'_>) -> Option<Spec> {
         admin: admin?,
         state: state?,
         workers: workers?,
+        shutdown: shutdown?,
         resolver: resolver?,
         listeners: listeners?,
         services: services?,

@@ -11,6 +11,7 @@ use crate::control::command::{DrainChange, DrainReceipt, DrainWish, Force, Origi
 use crate::control::compile::entrance;
 use crate::control::controller::{Controller, PATIENCE, stored_key};
 use crate::control::events;
+use crate::control::handover::Keeping;
 use crate::control::journal::Otherwise;
 use crate::control::receipts;
 use crate::control::running::Running;
@@ -36,11 +37,14 @@ impl Controller {
     pub(in crate::control) async fn obey_drain(&mut self, command: DrainCommand) {
         match command {
             DrainCommand::Change { change, origin, reply } => {
-                let result = self.change_drain(&change, &origin).await;
+                let result = match self.keeping {
+                    Keeping::Ours | Keeping::Packed => self.change_drain(&change, &origin).await,
+                    Keeping::Away => Err(Rejected::Upgrading),
+                };
                 if let Err(rejected) = &result {
                     let events = vec![events::drain_refused(&change, &origin, rejected)];
                     tracing::warn!(actor = origin.actor, part = %change.part, error = %rejected, "refused");
-                    if !matches!(rejected, Rejected::Store(_) | Rejected::ShuttingDown) {
+                    if !matches!(rejected, Rejected::Store(_) | Rejected::ShuttingDown | Rejected::Upgrading) {
                         self.note_all(events).await;
                     }
                 }
@@ -48,6 +52,8 @@ impl Controller {
                 let _ = reply.send(result);
             }
             DrainCommand::Due(key) => self.say_farewell(key),
+            // Where the state is another process's, it finds out for itself.
+            DrainCommand::Over { .. } if self.keeping == Keeping::Away => {}
             DrainCommand::Over { key, end } => self.end_drain(&key, end).await,
         }
     }

@@ -83,9 +83,6 @@ enum Next {
 async fn next_head(client: &Client, inbound: &Inbound) -> Next {
     let (mut due, mut alarm) = (None, Alarm::default());
     poll_fn(|cx| {
-        if client.progress.order() == Order::Finish && !inbound.has_begun() {
-            return Poll::Ready(Next::Closed);
-        }
         match inbound.poll_head(cx) {
             Poll::Ready(Ok(head)) => return Poll::Ready(Next::Head(head)),
             Poll::Ready(Err(NoHead::Closed)) => return Poll::Ready(Next::Closed),
@@ -93,6 +90,10 @@ async fn next_head(client: &Client, inbound: &Inbound) -> Next {
             Poll::Pending => {}
         }
         if !inbound.has_begun() {
+            // After the look: what has come by now is answered.
+            if client.progress.order() >= Order::Depart {
+                return Poll::Ready(Next::Closed);
+            }
             return if client.progress.may_rest() { Poll::Ready(Next::Idle) } else { Poll::Pending };
         }
         let due = *due.get_or_insert_with(|| Instant::now() + client.listener.head_timeout);

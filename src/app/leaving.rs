@@ -1,0 +1,142 @@
+//! The way down: told to stop, or with another process in our place. What is under way finishes within its time; what
+//! was cut is said, and is the exit code.
+
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::mpsc;
+
+use super::serving::{Admin, Serving};
+use super::signals::Signals;
+use super::systemd;
+use super::upgrade::Successor;
+use crate::admin::Orders;
+use crate::control::Joiner;
+use crate::control::handle::Handle;
+use crate::control::handover::State;
+use crate::proxy::{Farewell, Idle, UnderWay, Workers};
+use crate::telemetry::access_log;
+
+/// Why the process leaves.
+#[derive(Debug)]
+pub(super) enum Occasion {
+    /// It was told to.
+    Told,
+    /// Another process is in its place.
+    Succeeded(Successor),
+}
+
+/// Leaves in order; a further signal ends it at once. The exit code says whether anything was cut.
+pub(super) async fn leave(serving: Serving, occasion: Occasion, mut signals: Signals) -> ExitCode {
+    let under_way = Arc::new(OnceLock::new());
+    let succeeded = matches!(occasion, Occasion::Succeeded(_));
+    let mut leaving = std::pin::pin!(go(serving, occasion, Arc::clone(&under_way)));
+    if succeeded {
+        // Whoever stops a service stops all its processes: this one is on its way already.
+        tokio::select! {
+            cut = &mut leaving => return code(cut),
+            () = signals.stop() => tracing::info!("told to stop: leaving already, since another process has taken over"),
+        }
+    }
+    tokio::select! {
+        cut = leaving => code(cut),
+        () = signals.stop() => {
+            let cut = under_way.get().map_or(0, |under_way: &Arc<UnderWay>| under_way.count());
+            tracing::warn!(cut, "told to stop twice: ending at once; so many connections had something under way");
+            // Not by returning: that would wait for the workers.
+            std::process::exit(i32::from(cut > 0))
+        }
+    }
+}
+
+fn code(cut: usize) -> ExitCode {
+    if cut == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// No new requests, then no new commands, then the store. Gives the number of connections that were cut.
+async fn go(serving: Serving, occasion: Occasion, under_way: Arc<OnceLock<Arc<UnderWay>>>) -> usize {
+    let Serving { handle, joiner, workers, admin, log, telling, .. } = serving;
+    if let Some(telling) = telling {
+        telling.abort();
+    }
+    let cut = match occasion {
+        Occasion::Told => {
+            let cut = finish(&handle, workers, &under_way).await;
+            close(admin).await;
+            cut
+        }
+        Occasion::Succeeded(successor) => {
+            // Who asks now, asks the other process.
+            let closing = tokio::spawn(close(admin));
+            let cut = fade(&handle, workers, &successor, &under_way).await;
+            let _ = closing.await;
+            cut
+        }
+    };
+    end(joiner, log).await;
+    if cut > 0 {
+        tracing::warn!(cut, "the time was up: so many connections had a request or a WebSocket under way and were cut");
+    }
+    tracing::info!(cut, "ended");
+    cut
+}
+
+/// Told to stop: load balancers may notice first; then nobody new is let in.
+async fn finish(handle: &Handle, workers: Workers, under_way: &OnceLock<Arc<UnderWay>>) -> usize {
+    let times = handle.shutdown();
+    tracing::info!(lame_duck = ?times.lame_duck, timeout = ?times.timeout, "stopping");
+    systemd::stopping();
+    handle.stopping();
+    tokio::time::sleep(times.lame_duck).await;
+    handle.close_ports().await;
+    part(workers, Farewell { within: times.timeout, idle: Idle::Dismissed }, under_way).await
+}
+
+/// Another process accepts from the same queues: what is left here is finished, by what that one publishes.
+async fn fade(handle: &Handle, workers: Workers, successor: &Successor, under_way: &OnceLock<Arc<UnderWay>>) -> usize {
+    let times = handle.shutdown();
+    tracing::info!(pid = successor.pid, version = successor.version, timeout = ?times.timeout, "another process has taken over: leaving");
+    let states = successor.states();
+    handle.close_ports().await;
+    tokio::select! {
+        cut = part(workers, Farewell { within: times.timeout, idle: Idle::Awaited }, under_way) => cut,
+        () = follow(handle, states) => unreachable!("it follows for as long as it is polled"),
+    }
+}
+
+async fn follow(handle: &Handle, mut states: mpsc::Receiver<State>) {
+    while let Some(state) = states.recv().await {
+        let version = state.version;
+        match handle.follow(state).await {
+            Ok(()) => tracing::debug!(version, "following the other process"),
+            Err(error) => tracing::warn!(%error, version, "what the other process publishes cannot be followed"),
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+async fn part(workers: Workers, farewell: Farewell, under_way: &OnceLock<Arc<UnderWay>>) -> usize {
+    let leaving = workers.leave(farewell);
+    // Set once: workers leave once.
+    let _ = under_way.set(leaving.under_way());
+    tokio::task::spawn_blocking(move || leaving.wait()).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "stopping the workers failed");
+        1
+    })
+}
+
+async fn close(admin: Admin) {
+    admin.orders.send_replace(Orders::Close);
+    match admin.task.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the admin port had failed"),
+        Err(error) => tracing::error!(%error, "the admin port had failed"),
+    }
+}
+
+async fn end(joiner: Joiner, log: Option<access_log::Writer>) {
+    joiner.stop().await;
+    if let Some(log) = log {
+        let _ = tokio::task::spawn_blocking(move || log.finish()).await;
+    }
+}

@@ -1,0 +1,247 @@
+//! How the state passes to another process, and back if that one fails.
+//!
+//! One process at a time owns desired state and the audit log. From the beginning of an upgrade no configuration is
+//! put to work any more, so that what is handed over stays what it is; then everything is written, the store is
+//! closed, and no change is taken. Once the other process serves, this one follows: it publishes what the other one
+//! has published, for the requests that it still has.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::command::{Origin, Rejected};
+use super::controller::{Command, Controller};
+use super::events;
+use super::handle::Handle;
+use super::journal::Otherwise;
+use super::running::Running;
+use crate::config::spec::Shutdown;
+use crate::model::change::{Desired, ServiceState};
+use crate::model::names::{ListenerName, ServiceName};
+use crate::model::split::Split;
+use crate::routing::sockets::Sockets;
+use crate::store::{Batch, Store, Stored, Unavailable};
+
+/// How long the controller and the store may take for one step.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whose the state is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// Ours.
+    Ours,
+    /// Ours, and about to be handed over: changes of traffic are taken, configurations are not.
+    Packed,
+    /// Another process's.
+    Away,
+}
+
+/// A step of a handover.
+pub(super) enum Step {
+    Pack,
+    HandOver,
+    /// Without a store: it was not handed over yet.
+    TakeBack(Option<Box<dyn Store>>),
+    Follow(State),
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::Pack => "Pack",
+            Step::HandOver => "HandOver",
+            Step::TakeBack(_) => "TakeBack",
+            Step::Follow(_) => "Follow",
+        })
+    }
+}
+
+/// What another process has published, as far as it concerns one that only has old requests left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Version of the desired state.
+    pub version: u64,
+    /// Each service's split and stable split.
+    pub services: Vec<(ServiceName, Split, Split)>,
+}
+
+/// A listener's sockets, to be handed over.
+#[derive(Debug)]
+pub struct Listening {
+    /// The listener.
+    pub name: ListenerName,
+    /// Its sockets.
+    pub sockets: Arc<Sockets>,
+}
+
+/// Whom we take over from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Predecessor {
+    /// Its process.
+    pub pid: u32,
+    /// Its version of pointsman.
+    pub version: String,
+}
+
+impl Handle {
+    /// An upgrade begins: no configuration is put to work until it has failed.
+    ///
+    /// # Errors
+    /// [`Rejected::ShuttingDown`].
+    pub async fn pack(&self) -> Result<(), Rejected> {
+        self.step(Step::Pack).await
+    }
+
+    /// Writes all that is to be written, closes the store, and takes no changes from now on.
+    ///
+    /// # Errors
+    /// [`Rejected::Store`] when something cannot be written; then nothing has changed.
+    pub async fn hand_over(&self) -> Result<(), Rejected> {
+        self.step(Step::HandOver).await
+    }
+
+    /// The upgrade has failed: goes on as before, with `store` where it had been handed over.
+    ///
+    /// # Errors
+    /// [`Rejected::Store`] when the store does not say what is in it; changes that it does not take are refused then.
+    pub async fn take_back(&self, store: Option<Box<dyn Store>>) -> Result<(), Rejected> {
+        let taken = self.step(Step::TakeBack(store)).await;
+        if self.shared.missed_a_reload() {
+            let origin = Origin { actor: "file".to_owned(), ..Origin::default() };
+            // How it went is in the log, in the audit log and in the readiness.
+            let _ = self.reload(origin).await;
+        }
+        taken
+    }
+
+    /// Publishes what the process has published that has taken over.
+    ///
+    /// # Errors
+    /// [`Rejected::ShuttingDown`].
+    pub async fn follow(&self, state: State) -> Result<(), Rejected> {
+        self.step(Step::Follow(state)).await
+    }
+
+    async fn step(&self, step: Step) -> Result<(), Rejected> {
+        let (reply, answer) = oneshot::channel();
+        let asking = async {
+            self.commands.send(Command::Handover { step, reply }).await.map_err(|_| Rejected::ShuttingDown)?;
+            answer.await.map_err(|_| Rejected::ShuttingDown)?
+        };
+        let late = |_| Err(Rejected::Store(format!("it did not answer within {PATIENCE:?}")));
+        timeout(PATIENCE, asking).await.unwrap_or_else(late)
+    }
+
+    /// What is published now.
+    pub fn state(&self) -> State {
+        let desired = &self.shared.running.load().desired;
+        let services = desired.services.iter().map(|(name, s)| (name.clone(), s.split.clone(), s.stable.clone()));
+        State { version: desired.version, services: services.collect() }
+    }
+
+    /// The sockets of all listeners.
+    pub fn listening(&self) -> Vec<Listening> {
+        let running = self.shared.running.load();
+        let of = |listener: &crate::config::spec::Listener| {
+            let sockets = running.registry.port(listener).sockets.clone()?;
+            Some(Listening { name: listener.name.clone(), sockets })
+        };
+        running.spec.listeners.iter().filter_map(of).collect()
+    }
+
+    /// We have taken over: a line in the audit log.
+    pub async fn has_taken_over(&self, from: &Predecessor, origin: &Origin) {
+        let detail = json!({
+            "from": { "pid": from.pid, "pointsman": from.version },
+            "to": { "pid": std::process::id(), "pointsman": env!("CARGO_PKG_VERSION") },
+            "version": self.version(),
+        });
+        self.note(events::upgraded("upgrade", detail, origin)).await;
+    }
+
+    /// The process that was to take over did not: a line in the audit log.
+    pub async fn was_not_taken_over(&self, why: &str, origin: &Origin) {
+        self.note(events::upgraded("upgrade.failed", json!({ "error": why }), origin)).await;
+    }
+
+    async fn note(&self, event: crate::store::NewEvent) {
+        // A controller that is gone keeps no log.
+        let _ = timeout(PATIENCE, self.commands.send(Command::Note(event))).await;
+    }
+
+    /// How the process is to leave.
+    pub fn shutdown(&self) -> Shutdown {
+        self.shared.running.load().spec.shutdown
+    }
+
+    /// The process will leave soon: it is not ready from now on, and puts no configuration to work.
+    pub fn stopping(&self) {
+        self.shared.stopping();
+    }
+}
+
+impl Controller {
+    pub(super) async fn take_step(&mut self, step: Step) -> Result<(), Rejected> {
+        match step {
+            Step::Pack => self.keeping = Keeping::Packed,
+            Step::HandOver => {
+                // A switch that waits could not be written any more, and nobody waits for one in vain.
+                self.give_up_switches(&Rejected::Upgrading).await;
+                self.end_all_holds().await;
+                self.journal.flush(&self.running.desired, PATIENCE / 2).await.map_err(Rejected::Store)?;
+                let none = Unavailable::because("another process has it");
+                self.journal.exchange(Box::new(none), PATIENCE / 2).await.map_err(Rejected::Store)?;
+                self.keeping = Keeping::Away;
+            }
+            Step::TakeBack(store) => {
+                self.keeping = Keeping::Ours;
+                if let Some(store) = store {
+                    let stored = self.journal.exchange(store, PATIENCE / 2).await;
+                    self.put_right(stored.map_err(Rejected::Store)?).await;
+                }
+            }
+            Step::Follow(state) => self.follow(state),
+        }
+        Ok(())
+    }
+
+    /// The other process may have written a state that has never come into force: then ours is written again, with a
+    /// version that nobody has seen.
+    async fn put_right(&mut self, stored: Stored) {
+        let old = Arc::clone(&self.running);
+        let ours = |name: &ServiceName| old.desired.services.get(name).or_else(|| old.desired.retired.get(name));
+        let other = |(name, state): (&ServiceName, &ServiceState)| ours(name) != Some(state);
+        if stored.desired.version <= old.desired.version && !stored.desired.services.iter().any(other) {
+            return;
+        }
+        let version = stored.desired.version.max(old.desired.version) + 1;
+        let desired = Desired { version, ..(*old.desired).clone() };
+        let why = "an upgrade has failed; the state in force was written again";
+        let line = events::own("store.corrected", json!({ "version": version, "reason": why }));
+        let batch = Batch { events: vec![line], ..Batch::whole(&desired) };
+        let numbered = self.journal.numbered(&batch.events);
+        let events = self.journal.write(&desired, batch, PATIENCE / 2, Otherwise::Keep).await.unwrap_or(numbered);
+        self.publish(Running { desired: Arc::new(desired), ..(*old).clone() });
+        self.shared.announce(events);
+    }
+
+    fn follow(&mut self, state: State) {
+        let old = Arc::clone(&self.running);
+        let mut desired = Desired { version: state.version, ..(*old.desired).clone() };
+        for (name, split, stable) in state.services {
+            if let Some(ours) = desired.services.get_mut(&name).filter(|s| same_groups(&s.split, &split)) {
+                (ours.split, ours.stable) = (split, stable);
+            }
+        }
+        self.publish(Running { desired: Arc::new(desired), ..(*old).clone() });
+    }
+}
+
+/// A service whose groups are others over there has nothing to follow here.
+fn same_groups(ours: &Split, theirs: &Split) -> bool {
+    ours.iter().map(|(group, _)| group).eq(theirs.iter().map(|(group, _)| group))
+}

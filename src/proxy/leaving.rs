@@ -1,0 +1,107 @@
+//! How workers leave: nobody new is let in, everybody is told that this is the last answer, and what is under way has
+//! a time to finish.
+//!
+//! A client that holds a connection open may have sent a request before it can know that we leave; closing under it
+//! would lose that request (RFC 9112, section 9.6). So idle connections stay for a moment, or until the client speaks.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::connection::Order;
+use super::worker::Worker;
+
+/// What was sent before a client could know that we leave has arrived after this time.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// From one look at what is left to the next.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How workers leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Farewell {
+    /// What is under way has so long to finish.
+    pub within: Duration,
+    /// What becomes of connections that wait for a request.
+    pub idle: Idle,
+}
+
+/// What becomes of connections that wait for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// They are closed when they have been silent for a moment.
+    Dismissed,
+    /// They stay until the client speaks, and is told that this is the last answer, or until it closes.
+    Awaited,
+}
+
+/// How many connections have a request or a tunnel. Each worker writes its own number, from the farewell on.
+#[derive(Debug)]
+pub struct UnderWay(Vec<AtomicUsize>);
+
+impl UnderWay {
+    pub(super) fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| AtomicUsize::new(0)).collect())
+    }
+
+    /// Right to a fraction of a second; at the end, those that were cut.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|worker| worker.load(Ordering::Acquire)).sum()
+    }
+}
+
+/// Workers on their way out.
+#[derive(Debug)]
+pub struct Leaving {
+    threads: Vec<JoinHandle<()>>,
+    under_way: Arc<UnderWay>,
+}
+
+impl Leaving {
+    pub(super) fn new(threads: Vec<JoinHandle<()>>, under_way: Arc<UnderWay>) -> Self {
+        Self { threads, under_way }
+    }
+
+    /// What they have left to do.
+    #[must_use]
+    pub fn under_way(&self) -> Arc<UnderWay> {
+        Arc::clone(&self.under_way)
+    }
+
+    /// Blocks until all of them have ended. Gives the number of connections that were cut with something under way.
+    #[must_use]
+    pub fn wait(self) -> usize {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker had panicked");
+            }
+        }
+        self.under_way.count()
+    }
+}
+
+/// Until nobody is left, or the time is up.
+pub(super) async fn leave(worker: &Rc<Worker>, farewell: Farewell, under_way: &UnderWay) {
+    let deadline = Instant::now() + farewell.within;
+    let dismissal = match farewell.idle {
+        Idle::Dismissed => deadline.min(Instant::now() + SILENCE),
+        Idle::Awaited => deadline,
+    };
+    // TUNNELS: here `worker.tunnels.say_farewell_before(deadline)`, so that WebSockets are closed, not cut.
+    let connections = &worker.connections;
+    loop {
+        let late = Instant::now() >= deadline;
+        // Again and again: somebody may just have been let in.
+        connections.tell_all(if Instant::now() >= dismissal { Order::Depart } else { Order::Finish });
+        under_way.0[worker.index].store(connections.busy(), Ordering::Release);
+        // The first look comes before whoever waits in the kernel's queue has been let in.
+        tokio::time::sleep(LOOK_EVERY).await;
+        if connections.is_empty() || late {
+            break;
+        }
+    }
+    under_way.0[worker.index].store(connections.busy(), Ordering::Release);
+}
