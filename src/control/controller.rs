@@ -113,7 +113,7 @@ impl Controller {
             self.go_on_with_switches().await;
             self.end_expired().await;
         }
-        self.give_up_switches();
+        self.give_up_switches(&Rejected::ShuttingDown).await;
         // Replies that were not given are dropped with their commands, which their callers take for a shutdown.
         drop(inbox);
         self.note_all(vec![events::own("stop", json!({}))]).await;
