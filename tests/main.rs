@@ -18,6 +18,7 @@ mod fixtures;
 mod fuzzed;
 mod grpc;
 mod health;
+mod hold;
 mod hostile;
 mod limits;
 mod names;

@@ -30,7 +30,12 @@ pub(super) async fn scrape(State(desk): State<Desk>) -> ([(HeaderName, &'static 
             .handle
             .holds()
             .into_iter()
-            .map(|h| HoldSample { service: h.service.to_string(), held: h.held, refused: h.refused, expired: h.expired })
+            .map(|h| HoldSample {
+                service: h.service.to_string(),
+                held: h.held,
+                refused: h.refused,
+                expired: h.expired,
+            })
             .collect(),
         rollbacks: desk.handle.rollbacks(),
         switch_seconds: Durations { buckets, sum, count },

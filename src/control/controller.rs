@@ -147,7 +147,12 @@ impl Controller {
         }
     }
 
-    pub(super) async fn change(&mut self, request: &Request, origin: &Origin, arrived: Instant) -> Result<Receipt, Rejected> {
+    pub(super) async fn change(
+        &mut self,
+        request: &Request,
+        origin: &Origin,
+        arrived: Instant,
+    ) -> Result<Receipt, Rejected> {
         if let Some(receipt) = self.given_before(request, origin).await? {
             return Ok(receipt);
         }
@@ -161,7 +166,11 @@ impl Controller {
 
     /// The receipt of the same request with the same key. The first question of all: the version has moved on since
     /// the request that is repeated.
-    pub(super) async fn given_before(&mut self, request: &Request, origin: &Origin) -> Result<Option<Receipt>, Rejected> {
+    pub(super) async fn given_before(
+        &mut self,
+        request: &Request,
+        origin: &Origin,
+    ) -> Result<Option<Receipt>, Rejected> {
         let Some(key) = &origin.idempotency_key else { return Ok(None) };
         match self.journal.receipt(&self.running.desired, &stored_key(origin, key), patience(request)).await {
             Ok(None) => Ok(None),

@@ -19,7 +19,8 @@ use super::reload::Asked;
 use super::running::Shared;
 use super::source::Source;
 use super::view::{
-    AdmissionView, Audit, Drift, Event, Explanation, HoldCounts, ListenerView, Question, Readiness, ReloadReport, ServiceView,
+    AdmissionView, Audit, Drift, Event, Explanation, HoldCounts, ListenerView, Question, Readiness, ReloadReport,
+    ServiceView,
 };
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::Share;

@@ -17,7 +17,11 @@ pub(super) enum Request {
     Change(TrafficChange),
     /// The same, while new requests wait for so long at the most.
     Held(TrafficChange, Duration),
-    Shift { service: ServiceName, group: GroupName, share: Share },
+    Shift {
+        service: ServiceName,
+        group: GroupName,
+        share: Share,
+    },
 }
 
 impl Request {
@@ -228,7 +232,14 @@ mod tests {
             after: of("blue 0 green 100"),
             stable: of("blue 100 green 0"),
         };
-        let receipt = Receipt { version: 7, changed: true, services: vec![moved], ms: 1.25, event: Some(9), hold: Some(WasHeld { ms: 8.5, waited: 3 }) };
+        let receipt = Receipt {
+            version: 7,
+            changed: true,
+            services: vec![moved],
+            ms: 1.25,
+            event: Some(9),
+            hold: Some(WasHeld { ms: 8.5, waited: 3 }),
+        };
         let kept = to_value(&receipt).to_string();
         assert!(kept.contains(r#""after":{"blue":0,"green":100}"#), "{kept}");
         assert_eq!(from_value(&serde_json::from_str(&kept).unwrap()), Some(receipt));

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::config::spec::{
     self, Action, Address, Admin, Affinity, Balance, Bind, CertificateFiles, Check, Drain, Endpoint, Expect, Health,
-    Hold, Limits, Protocol, Retries, Route, RouteMatch, SendsTo, Service, Spec, State, Telemetry, Timeouts, TunnelClose,
+    Hold, Limits, Protocol, Retries, Route, RouteMatch, SendsTo, Service, Spec, State, Telemetry, Timeouts,
+    TunnelClose,
 };
 use crate::model::names::{GroupName, ListenerName, ServiceName};
 use crate::model::split::{Share, Split};

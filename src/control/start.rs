@@ -132,7 +132,8 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     others.spawn(first_round(Arc::clone(&shared), round.0));
     let reloader = Reloader { source: Arc::clone(&source), shared: Arc::clone(&shared), commands: commands.clone() };
     others.spawn(reloader.run(reloads_in, watch));
-    let controller = Controller { publisher, running, journal, shared: Arc::clone(&shared), targets, switches: Vec::new() };
+    let controller =
+        Controller { publisher, running, journal, shared: Arc::clone(&shared), targets, switches: Vec::new() };
     let inbox = Inbox { commands: commands_in, turns: turns_in, shutdown: down };
     let controller = tokio::spawn(controller.run(inbox));
     let handle = Handle::new(Arc::clone(&shared), commands, reloads, source, store);

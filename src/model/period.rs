@@ -47,7 +47,8 @@ pub fn written(period: Duration) -> String {
     let mut text = String::new();
     for (unit, millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
         if left >= millis {
-            text += &format!("{}{unit}", left / millis);
+            text.push_str(&(left / millis).to_string());
+            text.push_str(unit);
             left %= millis;
         }
     }
