@@ -19,6 +19,7 @@ mod fixtures;
 mod fuzzed;
 mod grpc;
 mod health;
+mod hold;
 mod hostile;
 mod limits;
 mod names;

@@ -10,7 +10,7 @@ use crate::support::client::Response;
 use crate::support::{Client, Proxy, eventually};
 
 const KEY: (&str, &str) = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-const ASKS: [(&str, &str); 4] =
+pub(crate) const ASKS: [(&str, &str); 4] =
     [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13"), KEY];
 
 /// A client whose tunnel is open; the upstream echoes bytes.

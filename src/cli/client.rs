@@ -101,21 +101,32 @@ impl Client {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> anyhow::Result<T> {
-        let (status, bytes) = self.whole(method, path, body).await?;
+        self.call_slowly(method, path, body, Duration::ZERO).await
+    }
+
+    /// The same for what may take so much longer than others.
+    pub(super) async fn call_slowly<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+        longer: Duration,
+    ) -> anyhow::Result<T> {
+        let (status, bytes) = self.whole(method, path, body, ANSWER_WITHIN + longer).await?;
         self.fine(status, &bytes)?;
         Ok(self.parsed(&bytes)?)
     }
 
     /// A text.
     pub(super) async fn text(&self, path: &str) -> anyhow::Result<String> {
-        let (status, bytes) = self.whole(Method::GET, path, None).await?;
+        let (status, bytes) = self.whole(Method::GET, path, None, ANSWER_WITHIN).await?;
         self.fine(status, &bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// How the process as a whole is; not being ready is an answer too.
     pub(super) async fn readiness(&self) -> anyhow::Result<Readiness> {
-        let (status, bytes) = self.whole(Method::GET, "/readyz", None).await?;
+        let (status, bytes) = self.whole(Method::GET, "/readyz", None, ANSWER_WITHIN).await?;
         if status != StatusCode::SERVICE_UNAVAILABLE {
             self.fine(status, &bytes)?;
         }
@@ -129,12 +140,12 @@ impl Client {
             request = request.header("last-event-id", last);
         }
         let request = request.body(Full::default()).map_err(|e| self.strange(e.to_string()))?;
-        let response = self.within(self.send(request)).await?;
+        let response = self.within(ANSWER_WITHIN, self.send(request)).await?;
         if response.status().is_success() {
             return Ok(response.into_body());
         }
         let status = response.status();
-        let bytes = self.within(self.collected(response)).await?;
+        let bytes = self.within(ANSWER_WITHIN, self.collected(response)).await?;
         Err(self.fine(status, &bytes).err().unwrap_or_else(|| self.strange(status.to_string())))
     }
 
@@ -143,11 +154,12 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<&serde_json::Value>,
+        patience: Duration,
     ) -> Result<(StatusCode, Bytes), CallError> {
         let bytes = body.map(|value| Bytes::from(value.to_string()));
         let request = self.request(method, path, bytes.as_ref()).body(Full::new(bytes.unwrap_or_default()));
         let request = request.map_err(|e| self.strange(e.to_string()))?;
-        self.within(async {
+        self.within(patience, async {
             let response = self.send(request).await?;
             Ok((response.status(), self.collected(response).await?))
         })
@@ -185,9 +197,13 @@ impl Client {
         collected.map(http_body_util::Collected::to_bytes).map_err(|e| self.strange(e.to_string()))
     }
 
-    async fn within<T>(&self, answer: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-        let silent = |_| CallError::Silent { place: self.written.clone(), within: ANSWER_WITHIN };
-        timeout(ANSWER_WITHIN, answer).await.map_err(silent)?
+    async fn within<T>(
+        &self,
+        within: Duration,
+        answer: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let silent = |_| CallError::Silent { place: self.written.clone(), within };
+        timeout(within, answer).await.map_err(silent)?
     }
 
     fn fine(&self, status: StatusCode, body: &[u8]) -> Result<(), CallError> {

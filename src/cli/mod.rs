@@ -4,12 +4,14 @@
 //! [`crate::admin::wire`] and know nothing else of the proxy. `run` and `demo` are only described here; starting them
 //! is composition, which lies above this floor.
 
+mod between;
 pub mod check;
 mod client;
 mod config;
 mod drain;
 mod events;
 mod explain;
+mod hold;
 pub mod init;
 mod output;
 mod port;
@@ -96,6 +98,10 @@ pub enum Verb {
     Rollback(traffic::RollbackArgs),
     /// No new requests to GROUP, or to one of its upstreams, and those under way may end.
     Drain(drain::DrainArgs),
+    /// Keep new requests of a service waiting for a moment.
+    Hold(hold::HoldArgs),
+    /// Let those go who wait.
+    Release(hold::ReleaseArgs),
     /// Which group a request like this gets, and why.
     Explain(explain::ExplainArgs),
     /// The audit log.
@@ -141,6 +147,8 @@ async fn talk(verb: Verb, target: &Target) -> anyhow::Result<ExitCode> {
         Verb::Drain(args) => return drain::run(&args, &client, target.output).await,
         Verb::Shift(args) => traffic::shift(args, &client, target.output).await,
         Verb::Rollback(args) => traffic::rollback(args, &client, target.output).await,
+        Verb::Hold(args) => hold::hold(args, &client, target.output).await,
+        Verb::Release(args) => hold::release(args, &client, target.output).await,
         Verb::Explain(args) => explain::run(&args, &client, target.output).await,
         Verb::Events(args) => events::events(&args, &client, target.output).await,
         Verb::History(args) => events::history(&args, &client, target.output).await,
@@ -197,6 +205,10 @@ mod tests {
             "pointsman switch shop green",
             "pointsman switch shop,api green --force --reason later",
             "pointsman switch --all green",
+            "pointsman switch shop green --hold 8s",
+            "pointsman switch shop,api green --hold 8s --reason x --run ./migrate --to 5 --all",
+            "pointsman hold shop --for 10s --reason x",
+            "pointsman release shop",
             "pointsman shift shop green --to 12.5",
             "pointsman switch shop green --drain --wait",
             "pointsman drain shop blue --timeout 45s --wait",
@@ -228,6 +240,9 @@ mod tests {
             "pointsman switch green",
             "pointsman switch --all",
             "pointsman switch shop green --all",
+            "pointsman switch shop green --run ./migrate",
+            "pointsman switch shop green --hold 8s --run",
+            "pointsman hold",
             "pointsman shift shop green",
             "pointsman shift shop green --to many",
             "pointsman rollback",

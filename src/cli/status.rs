@@ -6,7 +6,7 @@ use super::Output;
 use super::client::{Client, segment};
 use super::output::{Mood, duration, painted, plain, say, say_json, split, time};
 use super::table::Table;
-use crate::admin::wire::{Group, Readiness, Service, Services, Upstream};
+use crate::admin::wire::{Group, Hold, Readiness, Service, Services, Upstream};
 
 /// Whose status.
 #[derive(Debug, Args)]
@@ -101,11 +101,18 @@ fn remark(service: &Service) -> String {
     let drains =
         drains.chain(service.groups.values().flat_map(|g| g.upstreams.iter().filter_map(|u| u.draining.as_ref())));
     let drains = drains.map(|drain| format!("{}\n", super::drain::remark(drain)));
+    let held = service.hold.as_ref().map(|hold| held(name, hold));
     let upstreams = service.groups.iter().flat_map(|(name, group)| group.upstreams.iter().map(move |u| (name, u)));
     let unhealthy = upstreams.filter(|(_, upstream)| upstream.health != "healthy").map(|(group, upstream)| {
         format!("{name} {group} {} is {}: {}\n", upstream.url, upstream.health, why(upstream))
     });
-    std::iter::once(first).chain(pending).chain(drains).chain(unhealthy).collect()
+    std::iter::once(first).chain(held).chain(pending).chain(drains).chain(unhealthy).collect()
+}
+
+fn held(name: &str, hold: &Hold) -> String {
+    let then = hold.switch_to.as_ref().map(|to| format!(", then a switch to {to}")).unwrap_or_default();
+    let (waiting, until, by) = (hold.waiting, time(hold.until), plain(&hold.by));
+    format!("{name}: held by {by}, {waiting} wait, until {until} at the most{then}\n")
 }
 
 fn why(upstream: &Upstream) -> String {
@@ -140,13 +147,16 @@ mod tests {
                         "last_check": {"at": "2026-11-05T10:00:00Z", "ok": false, "status": null, "ms": 1.2, "why": "connection refused"}}],
                     "window": {"seconds": 60, "requests": 0, "errors": 0, "rps": 0, "error_rate": 0,
                                "mean_ms": null, "p50_ms": null, "p95_ms": null, "p99_ms": null}}},
-            "rollout": null, "hold": null, "pending_file_split": null
+            "rollout": null, "pending_file_split": null,
+            "hold": {"since": "2026-11-05T10:00:00Z", "until": "2026-11-05T10:00:10Z", "by": "ops", "switch_to": "green",
+                     "waiting": 7, "most_waiting": 9, "bytes": 700, "refused": 0}
         })).unwrap();
         let text = text(&[service]);
         for line in [
             "SERVICE  GROUP  SHARE  HEALTHY  IN FLIGHT  TUNNELS  REQ/S  ERRORS    MEAN     P50    P95    P99",
             "shop     blue    75 %  1 of 1           3        2   10.0  0.17 %  8.1 ms  6.0 ms  20 ms  41 ms",
             "         green   25 %  0 of 1           0        0    0.0       -       -       -      -      -",
+            "shop: held by ops, 7 wait, until 2026-11-05 10:00:10Z at the most, then a switch to green",
             "shop: version 12, live is blue, a rollback goes to blue 100",
             "shop green http://127.0.0.1:9002 is unhealthy: connection refused (at 2026-11-05 10:00:00Z)",
         ] {

@@ -8,10 +8,13 @@ use http::Method;
 use serde_json::json;
 
 use super::Output;
+use super::between::{Between, Health};
 use super::client::{Client, segment};
 use super::drain::{self, Place};
+use super::hold::was_held;
 use super::output::{duration, say, say_json, split};
 use crate::admin::wire::{Receipt, Service, ServiceReceipt, Services};
+use crate::model::period;
 
 /// What `switch` is told.
 #[derive(Debug, Args)]
@@ -34,6 +37,13 @@ pub struct SwitchArgs {
     /// Wait until they have been drained; exit code 1 when something had to be left behind.
     #[arg(long, requires = "drain")]
     wait: bool,
+    /// New requests wait for so long at the most, until those under way have ended; then the switch is made.
+    #[arg(long, value_name = "DURATION")]
+    hold: Option<String>,
+    /// Everything behind this is a command that is run while new requests wait and nothing is under way (a migration):
+    /// the switch is made when it succeeds. It knows POINTSMAN_SERVICE and POINTSMAN_TO.
+    #[arg(long, value_name = "COMMAND", requires = "hold", num_args = 1.., allow_hyphen_values = true)]
+    run: Vec<String>,
     /// Why, for the audit log.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -73,10 +83,25 @@ pub struct RollbackArgs {
 
 pub(super) async fn switch(args: SwitchArgs, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
     let services = named(args.services.as_deref(), client).await?;
-    let body = json!({
+    let mut body = json!({
         "services": services, "to": args.group, "force": args.force, "drain": args.drain, "reason": args.reason,
     });
-    let receipt: Receipt = client.call(Method::POST, "/api/v1/switch", Some(&body)).await?;
+    let receipt: Receipt = match (&args.hold, &args.run[..]) {
+        (Some(hold), command @ [_, ..]) => {
+            let health = if args.force { Health::Ignored } else { Health::Needed };
+            let (to, reason) = (&args.group, args.reason.as_deref());
+            let between = Between { services: &services, to, hold, command, reason, health };
+            let switch = Box::pin(client.call(Method::POST, "/api/v1/switch", Some(&body)));
+            Box::pin(between.run(client, switch)).await?
+        }
+        (Some(hold), []) => {
+            body["hold"] = json!(hold);
+            // What is no duration is refused by the other side, at once.
+            let time = period::parse(hold).unwrap_or_default();
+            client.call_slowly(Method::POST, "/api/v1/switch", Some(&body), time).await?
+        }
+        (None, _) => client.call(Method::POST, "/api/v1/switch", Some(&body)).await?,
+    };
     if !args.wait || output == Output::Text {
         show(&receipt, Back::Rollback, output)?;
     }
@@ -163,7 +188,8 @@ fn end(receipt: &Receipt, back: Back) -> String {
     if !receipt.changed {
         return format!("{version} · nothing changed");
     }
-    let took = duration(Some(receipt.ms));
+    let held = receipt.hold.map(|was| format!(" · {}", was_held(was))).unwrap_or_default();
+    let took = duration(Some(receipt.ms)) + &held;
     let moved = receipt.services.iter().filter(|one| split(&one.before) != split(&one.after));
     let names: Vec<_> = moved.map(|one| one.service.as_str()).collect();
     if back == Back::None || names.is_empty() {

@@ -230,7 +230,9 @@ impl Controller {
         }
         if !taken.is_empty() {
             self.publish(Running { holds: Arc::new(holds), ..(*self.running).clone() });
-            taken.iter().for_each(|(_, under_way)| under_way.hold.end());
+            for (_, under_way) in &taken {
+                under_way.hold.end();
+            }
         }
         taken
     }
@@ -263,7 +265,9 @@ impl Controller {
     /// After a reload: whoever waits for a service that is gone gets what the new table says.
     pub(super) async fn end_holds_of_gone(&mut self, old: &Holds) {
         let gone: Vec<_> = old.iter().filter(|(name, _)| !self.running.holds.contains_key(*name)).collect();
-        gone.iter().for_each(|(_, under_way)| under_way.hold.end());
+        for (_, under_way) in &gone {
+            under_way.hold.end();
+        }
         let ended: Vec<_> = gone.into_iter().map(|(name, h)| (name.clone(), Arc::clone(h))).collect();
         if !ended.is_empty() {
             self.note_all(end_events(&ended, End::ServiceGone, &Origin::default())).await;

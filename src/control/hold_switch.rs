@@ -149,7 +149,9 @@ impl Controller {
         // Where the switch was published, they are out of the table already.
         self.take_holds(&names);
         let ended: Vec<_> = under_way.into_iter().map(|(name, h)| (name.clone(), Arc::clone(h))).collect();
-        ended.iter().for_each(|(_, under_way)| under_way.hold.end());
+        for (_, under_way) in &ended {
+            under_way.hold.end();
+        }
         let _ = reply.send(result);
         self.note_all(end_events(&ended, End::Released, &origin)).await;
     }

@@ -117,11 +117,11 @@ impl ProxyError {
             Self::SlowHead | Self::SlowRequest => (S::REQUEST_TIMEOUT, "http_request_error", 4),
             Self::RequestAborted => (S::BAD_REQUEST, "http_request_error", 1),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "http_request_error", 8),
-            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "connection_limit_reached", 14),
-            Self::HoldFull { .. } => (S::SERVICE_UNAVAILABLE, "connection_limit_reached", 14),
-            Self::HeldTooLong => (S::SERVICE_UNAVAILABLE, "destination_unavailable", 14),
+            Self::Overloaded | Self::HoldFull { .. } => (S::SERVICE_UNAVAILABLE, "connection_limit_reached", 14),
             Self::NoDescriptors => (S::SERVICE_UNAVAILABLE, "proxy_internal_error", 14),
-            Self::NoHealthyUpstream | Self::NoCandidate => (S::SERVICE_UNAVAILABLE, "destination_unavailable", 14),
+            Self::HeldTooLong | Self::NoHealthyUpstream | Self::NoCandidate => {
+                (S::SERVICE_UNAVAILABLE, "destination_unavailable", 14)
+            }
             Self::ConnectionRefused => (S::BAD_GATEWAY, "connection_refused", 14),
             Self::Unreachable => (S::BAD_GATEWAY, "destination_ip_unroutable", 14),
             Self::NameNotFound => (S::BAD_GATEWAY, "dns_error", 14),

@@ -110,14 +110,12 @@ impl Hold {
             return Err(NotLetGo::Full(self.until.saturating_duration_since(Instant::now())));
         };
         let mut ended = self.ended.subscribe();
-        match timeout_at(self.until, ended.wait_for(|ended| *ended)).await {
-            // Its sender is here and cannot be gone.
-            Ok(Ok(_) | Err(_)) => Ok(()),
-            Err(_) => {
-                self.totals.expired.fetch_add(1, Ordering::Relaxed);
-                Err(NotLetGo::Expired)
-            }
+        // It ends with an answer: whoever waits holds on to the sender.
+        if timeout_at(self.until, ended.wait_for(|ended| *ended)).await.is_ok() {
+            return Ok(());
         }
+        self.totals.expired.fetch_add(1, Ordering::Relaxed);
+        Err(NotLetGo::Expired)
     }
 
     /// Requests that wait.
@@ -157,16 +155,12 @@ impl<'a> Waiting<'a> {
         let fits = |sum: u64| sum.checked_add(bytes).filter(|sum| *sum <= room);
         hold.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
         let one_more = |n: u32| (n < requests).then_some(n + 1);
-        match hold.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
-            Ok(before) => {
-                hold.most.fetch_max(before + 1, Ordering::Relaxed);
-                Some(Self { hold, bytes })
-            }
-            Err(_) => {
-                hold.bytes.fetch_sub(bytes, Ordering::Relaxed);
-                None
-            }
-        }
+        let Ok(before) = hold.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) else {
+            hold.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return None;
+        };
+        hold.most.fetch_max(before + 1, Ordering::Relaxed);
+        Some(Self { hold, bytes })
     }
 }
 
