@@ -73,6 +73,8 @@ fn compiled(service: &spec::Service, state: &ServiceState, registry: &Registry) 
         timeouts: service.timeouts,
         retries: service.retries,
         limits: service.limits,
+        tunnel_close: service.drain.tunnels,
+        drain_timeout: service.drain.timeout,
         admission: registry.admission(&service.name).cloned(),
     }
 }

@@ -1,7 +1,7 @@
 //! A worker: one thread with its own runtime, accepting sockets and pools.
 //!
 //! Its housekeeping follows the published table: starts and stops accepting, closes connections to upstreams that are
-//! gone or unhealthy, and connections of clients that have been silent for too long.
+//! gone or unhealthy, and connections of clients that have been silent for too long; tells tunnels that have to end.
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use super::accept;
 use super::connection::{Client, Order};
 use super::pool::Pools;
+use super::tunnels::Tunnels;
 use crate::routing::live::Health;
 use crate::routing::publish::{Reader, Snapshots};
 use crate::telemetry::access_log;
@@ -36,6 +37,7 @@ pub(super) struct Worker {
     pub(super) snapshots: Snapshots,
     pub(super) pools: Pools,
     pub(super) connections: Connections,
+    pub(super) tunnels: Tunnels,
     /// None: off.
     pub(super) access_log: Option<access_log::Sink>,
     /// Seconds since it began, counted by its housekeeping: a clock that costs nothing to read.
@@ -175,6 +177,7 @@ async fn run(
         snapshots: reader.snapshots(),
         pools: Pools::default(),
         connections: Connections::default(),
+        tunnels: Tunnels::new(index),
         access_log: log,
         seconds: Cell::new(0),
         date: RefCell::new(date()),
@@ -186,8 +189,9 @@ async fn run(
     };
     // The accepting tasks ended with the housekeeping that owned them.
     worker.connections.tell_all(Order::Finish);
+    worker.tunnels.say_farewell_before(Instant::now() + deadline);
     let _ = tokio::time::timeout(deadline, async {
-        while !worker.connections.is_empty() {
+        while !worker.connections.is_empty() || !worker.tunnels.is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
@@ -211,6 +215,7 @@ async fn keep_house(worker: &Rc<Worker>, mut reader: Reader) {
     loop {
         follow(worker, &mut accepting);
         prune(worker);
+        worker.tunnels.follow(&worker.snapshots.load(), Instant::now());
         worker.snapshots.acknowledge();
         tokio::select! {
             more = reader.changed() => if !more { return },

@@ -43,6 +43,8 @@ impl Count {
 pub struct UpstreamSlot {
     /// Attempts under way.
     pub in_flight: Slot,
+    /// Tunnels open.
+    pub tunnels: Slot,
     /// Finished attempts by [`Outcome`].
     pub attempts: [Count; Outcome::ALL.len()],
 }
@@ -167,6 +169,12 @@ impl UpstreamLive {
         self.slots.iter().map(|s| s.0.in_flight.count()).sum()
     }
 
+    /// Tunnels open, over all workers. A request that becomes one is in both counts for a moment, never in none.
+    #[must_use]
+    pub fn tunnels(&self) -> u64 {
+        self.slots.iter().map(|s| s.0.tunnels.count()).sum()
+    }
+
     /// Finished attempts with this outcome, over all workers.
     #[must_use]
     pub fn attempts(&self, outcome: Outcome) -> u64 {
@@ -224,6 +232,8 @@ pub struct GroupSlot {
     pub turns: Count,
     /// Tunnels open.
     pub tunnels: Slot,
+    /// Streams among the requests under way: answers of events, or that have been on their way for long.
+    pub streams: Slot,
     /// Retries that were sent because an attempt at this group failed.
     pub retries: Count,
     /// Tunnels that have ended, by [`TunnelEnd`].
@@ -243,6 +253,7 @@ impl Default for GroupSlot {
             in_flight: Slot::default(),
             turns: Count::default(),
             tunnels: Slot::default(),
+            streams: Slot::default(),
             retries: Count::default(),
             tunnel_ends: Default::default(),
             retry_tokens: RetryTokens::default(),
@@ -317,6 +328,12 @@ impl GroupLive {
     #[must_use]
     pub fn tunnels(&self) -> u64 {
         self.slots.iter().map(|s| s.0.tunnels.count()).sum()
+    }
+
+    /// Streams among the requests under way, over all workers: those that a drain will wait for in vain.
+    #[must_use]
+    pub fn streams(&self) -> u64 {
+        self.slots.iter().map(|s| s.0.streams.count()).sum()
     }
 
     /// Everything counted so far, over all workers.
