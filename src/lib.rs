@@ -26,11 +26,14 @@
 //! | Inbound, Outbound | a client's connection; one to an upstream (HTTP/1.1) |
 //! | Upload | a client's body on its way |
 //! | Attempt, Outcome | one try at one upstream; how it ended |
-//! | Tunnel | a connection after its upgrade (WebSocket) |
+//! | Tunnel | a connection after its upgrade (WebSocket), or a stream of HTTP/2 (RFC 8441) |
+//! | Side, Direction | one end of a tunnel; what one side says to the other |
 //! | Drain, Part | letting go of a group, or of one of its upstreams; which of these it is |
 //! | Hook | asks the application to finish work of its own before a drain is over |
 //! | Entrance | who may come to a group or an upstream: everybody, validation traffic, nobody |
-//! | Farewell | tunnels that are left at a drain's deadline are told to end |
+//! | Farewell, Notice | tunnels that are left at a drain's deadline are to end; what one of them was told |
+//! | Berth | where a tunnel leads, by the newest table that has it |
+//! | Stream | an answer without a foreseeable end: events, or one that takes long |
 //! | Spec, Table, Snapshot | checked configuration; compiled for the data plane; the table as one request sees it |
 //! | Change, Event | a step of desired state; its line in the audit log |
 //!

@@ -1,5 +1,7 @@
 //! WebSockets through the proxy: opened by the upstream's own word, untouched by changes that do not concern them.
 
+mod extended;
+mod farewell;
 mod handshake;
 mod lasting;
 mod peers;

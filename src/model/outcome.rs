@@ -62,11 +62,13 @@ pub enum TunnelEnd {
     Cut,
     /// Nothing had passed for too long.
     Idle,
+    /// The proxy has told both sides so, with a Close frame each.
+    Told,
 }
 
 impl TunnelEnd {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::Cut, Self::Idle];
+    pub const ALL: [Self; 4] = [Self::Closed, Self::Cut, Self::Idle, Self::Told];
 
     /// Its name in metrics.
     #[must_use]
@@ -75,6 +77,7 @@ impl TunnelEnd {
             Self::Closed => "closed",
             Self::Cut => "cut",
             Self::Idle => "idle",
+            Self::Told => "told",
         }
     }
 }

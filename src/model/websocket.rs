@@ -1,8 +1,15 @@
-//! Where the frames of a WebSocket begin and end (RFC 6455, section 5.2), followed on the way through.
+//! Where the frames of a WebSocket begin and end (RFC 6455, section 5.2), followed on the way through; and the Close
+//! frame that can be put in between.
 //!
 //! A proxy passes the bytes on as they are. But whether a tunnel was closed or cut, and where something could be put in
 //! between, is known only to somebody who keeps in step with the headers of the frames.
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// What RFC 6455, section 1.3, appends to the key of a handshake.
+const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Largest header: two bytes, a length of eight, a key of four.
 const LARGEST_HEADER: usize = 14;
 /// The opcode of a Close frame.
@@ -47,9 +54,24 @@ impl Frames {
     /// Follows `bytes`, the next that pass.
     pub fn follow(&mut self, mut bytes: &[u8]) {
         while self.step == Step::In && !bytes.is_empty() {
-            let taken = if self.left > 0 { self.payload(bytes) } else { self.byte_of_header(bytes[0]) };
-            bytes = &bytes[taken..];
+            bytes = &bytes[self.piece(bytes)..];
         }
+    }
+
+    /// Follows `bytes` to the end of the frame under way, and says how many of them belong to it: none between two
+    /// frames, all of them where it does not end here.
+    pub fn to_boundary(&mut self, bytes: &[u8]) -> usize {
+        let mut passed = 0;
+        while self.step == Step::In && !self.is_between() && passed < bytes.len() {
+            passed += self.piece(&bytes[passed..]);
+        }
+        if self.step == Step::In { passed } else { bytes.len() }
+    }
+
+    /// Whether what came is no WebSocket, so that nobody can tell where a frame ends.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.step == Step::Lost
     }
 
     /// Whether the next byte begins a frame: only there may another be put in between.
@@ -62,6 +84,11 @@ impl Frames {
     #[must_use]
     pub fn close_code(&self) -> Option<u16> {
         if let Closing::Done(code) = self.closing { Some(code) } else { None }
+    }
+
+    /// Follows the first of `bytes`, of which there are some, and says how many.
+    fn piece(&mut self, bytes: &[u8]) -> usize {
+        if self.left > 0 { self.payload(bytes) } else { self.byte_of_header(bytes[0]) }
     }
 
     fn payload(&mut self, bytes: &[u8]) -> usize {
@@ -117,6 +144,38 @@ impl Frames {
     }
 }
 
+/// A Close frame with this code and a short reason (section 5.5.1). What goes to a server is masked with `key`, as it
+/// has to be (section 5.3); what goes to a client is not.
+#[must_use]
+pub fn close_frame(code: u16, key: Option<[u8; 4]>) -> Vec<u8> {
+    let payload = [&code.to_be_bytes()[..], reason(code).as_bytes()].concat();
+    let mask = if key.is_some() { 0x80 } else { 0 };
+    // Shorter than 126 bytes, as that of every control frame.
+    let mut frame = vec![0x80 | CLOSE, mask | payload.len() as u8];
+    frame.extend(key.into_iter().flatten());
+    let key = key.unwrap_or_default();
+    frame.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    frame
+}
+
+/// For people who look at what their client was told; the codes are those of the registry for RFC 6455, section 11.7.
+fn reason(code: u16) -> &'static str {
+    match code {
+        1000 | 1001 => "going away",
+        1008 => "policy",
+        1011 => "server error",
+        1013 => "try again later",
+        1014 => "bad gateway",
+        _ => "service restart",
+    }
+}
+
+/// The answer to the key of a handshake (section 4.2.2).
+#[must_use]
+pub fn accept(key: &str) -> String {
+    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{MAGIC}").as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -168,9 +227,89 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_followed(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            Frames::default().follow(&bytes);
+        fn whole_frames_and_one_close_reach_the_other_side_whenever_the_order_comes(
+            payloads in prop::collection::vec((0_u8..3, any::<Option<[u8; 4]>>(), 0_usize..300), 1..6),
+            close in prop::option::of(any::<Option<[u8; 4]>>()),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+            moment in any::<prop::sample::Index>(),
+            key in any::<Option<[u8; 4]>>(),
+        ) {
+            let mut sent: Vec<_> = payloads.iter().map(|(op, key, length)| frame(*op, *key, &vec![7; *length])).collect();
+            if let Some(key) = close {
+                sent.push(frame(CLOSE, key, &1000_u16.to_be_bytes()));
+            }
+            let all = sent.concat();
+            let mut cuts: Vec<usize> = cuts.iter().map(|c| c.index(all.len() + 1)).collect();
+            cuts.extend([0, all.len()]);
+            cuts.sort_unstable();
+            // After so many pieces the tunnel is told to end.
+            let moment = moment.index(cuts.len());
+            let (mut frames, mut received) = (Frames::default(), Vec::new());
+            for (number, piece) in cuts.windows(2).enumerate() {
+                let piece = &all[piece[0]..piece[1]];
+                let passed = if number < moment { frames.follow(piece); piece.len() } else { frames.to_boundary(piece) };
+                received.extend_from_slice(&piece[..passed]);
+            }
+            prop_assert!(frames.is_between());
+            let said = frames.close_code();
+            if said.is_none() {
+                received.extend(close_frame(1012, key));
+                prop_assert!(received.len() >= cuts[moment], "what came before the order was passed on");
+            }
+            // Taken apart frame by frame, as the other side does.
+            let whole: Vec<_> = borders(&received);
+            let closes = whole.iter().filter(|f| f[0] == 0x80 | CLOSE).count();
+            prop_assert_eq!((closes, whole.last().map(|f| f[0])), (1, Some(0x80 | CLOSE)));
+            prop_assert!(whole.len() <= sent.len() + 1);
+            prop_assert!(whole[..whole.len() - 1].iter().zip(&sent).all(|(got, sent)| got == sent));
         }
+
+        #[test]
+        fn any_bytes_are_followed(bytes in prop::collection::vec(any::<u8>(), 0..300), cut in 0_usize..300) {
+            let (first, second) = bytes.split_at(cut.min(bytes.len()));
+            let mut frames = Frames::default();
+            frames.follow(first);
+            let mut whole = frames;
+            let passed = frames.to_boundary(second);
+            whole.follow(&second[..passed]);
+            prop_assert_eq!(frames, whole);
+            prop_assert!(frames.is_between() || frames.is_lost() || passed == second.len());
+        }
+    }
+
+    /// Cuts bytes into the frames that they are; panics where they do not end with one.
+    fn borders(mut bytes: &[u8]) -> Vec<&[u8]> {
+        let mut all = Vec::new();
+        while !bytes.is_empty() {
+            let (mut frames, mut length) = (Frames::default(), 0);
+            while length == 0 || !frames.is_between() {
+                frames.follow(&bytes[length..=length]);
+                length += 1;
+            }
+            let (frame, rest) = bytes.split_at(length);
+            all.push(frame);
+            bytes = rest;
+        }
+        all
+    }
+
+    #[test]
+    fn a_close_frame_is_read_as_what_it_says_masked_or_not() {
+        for key in [None, Some([0, 0, 0, 0]), Some([1, 0x80, 0xff, 4])] {
+            let close = close_frame(1012, key);
+            assert_eq!((close[0], close[1] & 0x80 != 0), (0x88, key.is_some()), "one whole frame, masked with a key");
+            let payload = &close[if key.is_some() { 6 } else { 2 }..];
+            let plain: Vec<u8> =
+                payload.iter().zip(key.unwrap_or_default().iter().cycle()).map(|(b, k)| b ^ k).collect();
+            assert_eq!(plain, b"\x03\xf4service restart");
+            assert_eq!(usize::from(close[1] & 0x7f), payload.len());
+        }
+        assert!((1000..5000).all(|code| close_frame(code, None).len() < 127));
+    }
+
+    #[test]
+    fn the_answer_to_the_key_is_that_of_the_example_in_rfc_6455() {
+        assert_eq!(accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]

@@ -144,10 +144,11 @@ impl Streamed {
     }
 
     fn note(&mut self, frame: &Frame<Bytes>) {
-        if let (Some(data), Some(held)) = (frame.data_ref(), &mut self.held)
-            && let Some(record) = &mut held.exchange.record
-        {
-            record.bytes += data.len() as u64;
+        if let (Some(data), Some(held)) = (frame.data_ref(), &mut self.held) {
+            held.exchange.note_piece();
+            if let Some(record) = &mut held.exchange.record {
+                record.bytes += data.len() as u64;
+            }
         }
         if let (Some(trailers), Grpc::Yes) = (frame.trailers_ref(), self.grpc) {
             self.end(grpc_outcome(trailers.get("grpc-status").map(http::HeaderValue::as_bytes)));

@@ -55,7 +55,7 @@ async fn open(upstream: &Upstream, speaks: Speaks, deadline: Instant) -> Result<
         (Protocol::Https, Some(tls)) => secure(socket, tls, speaks).await,
         (Protocol::Https, None) => Err(ProxyError::TlsFailed),
         (Protocol::Http1, _) => Ok(http1(Wire::Plain(socket))),
-        (Protocol::H2c, _) if speaks == Speaks::Http1 => Err(ProxyError::ProtocolError),
+        (Protocol::H2c, _) if speaks == Speaks::Http1 => Err(ProxyError::NoUpgrade),
         (Protocol::H2c, _) => http2(Wire::Plain(socket)).await,
     }
 }

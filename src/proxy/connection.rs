@@ -36,6 +36,7 @@ use super::proxy_protocol;
 use super::request::{self, Asks, Reply};
 use super::respond::{self, Response};
 use super::source::Source;
+use super::tunnel::extended::{self, Key};
 use super::wire::{Socket, Wire};
 use super::worker::{LocalExecutor, Worker};
 use crate::model::fields::Fields;
@@ -268,7 +269,10 @@ async fn serve_http1(client: &Rc<Client>, mut io: Io) {
         // Boxed: an idle connection keeps none of it.
         let wire = match Box::pin(serve::until_idle(client, io)).await {
             End::Idle(wire) => wire,
-            End::Tunnel(tunnel, io) => return Box::pin(tunnel.join(io)).await,
+            End::Tunnel(tunnel, io) => {
+                let (wire, early) = io.into_parts();
+                return Box::pin(tunnel.join(wire, early)).await;
+            }
             End::Closed => return,
         };
         client.progress.rests.set(Rest::Resting);
@@ -300,21 +304,29 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(head::LARGEST as u32)
+        .enable_connect_protocol()
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20))
         .serve_connection(TokioIo::new(io), service_fn(move |request| one(Rc::clone(&served), request)));
     drive_http2(client, connection).await;
 }
 
-async fn one(client: Rc<Client>, request: Request<Incoming>) -> Result<http::Response<ResponseBody>, Infallible> {
+async fn one(client: Rc<Client>, mut request: Request<Incoming>) -> Result<http::Response<ResponseBody>, Infallible> {
     let busy = Busy::new(&client);
+    let stream = extended::asked(&mut request);
     let (parts, body) = request.into_parts();
     let call = call(parts);
     let body = if body.is_end_stream() { Source::Empty } else { Source::Http2(body) };
-    let response = match request::serve(&client, Asks { call, body, inbound: None }).await {
-        Reply::Answer(response) => response,
-        // Nobody asks for one over HTTP/2.
-        Reply::Tunnel(..) => respond::error(ProxyError::UnexpectedUpgrade, Grpc::No),
+    let key = stream.is_some().then(Key::new);
+    let reply = request::serve(&client, Asks { call, body, inbound: None, extended: key }).await;
+    let response = match (reply, stream) {
+        (Reply::Answer(response), _) => response,
+        (Reply::Tunnel(head, tunnel), Some(stream)) => {
+            extended::spawn(tunnel, stream);
+            head
+        }
+        // There is none without having been asked for.
+        (Reply::Tunnel(..), None) => respond::error(ProxyError::UnexpectedUpgrade, Grpc::No),
     };
     let Response { status, fields, mut body } = response;
     body.keep_busy(busy);

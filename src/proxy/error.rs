@@ -66,6 +66,8 @@ pub(super) enum ProxyError {
     ResponseTimedOut,
     #[error("the upstream switched protocols without being asked")]
     UnexpectedUpgrade,
+    #[error("the upstream did not open the WebSocket that was asked for")]
+    NoUpgrade,
 }
 
 /// Why a body broke off. The receiver's connection is closed, or its stream reset, so that it notices.
@@ -131,7 +133,7 @@ impl ProxyError {
             Self::ConnectionTerminated | Self::Refused => (S::BAD_GATEWAY, "connection_terminated", 14),
             Self::ProtocolError => (S::BAD_GATEWAY, "http_protocol_error", 13),
             Self::ResponseTimedOut => (S::GATEWAY_TIMEOUT, "http_response_timeout", 4),
-            Self::UnexpectedUpgrade => (S::BAD_GATEWAY, "http_upgrade_failed", 13),
+            Self::UnexpectedUpgrade | Self::NoUpgrade => (S::BAD_GATEWAY, "http_upgrade_failed", 13),
         };
         Told { status, token, grpc_status }
     }
@@ -164,7 +166,9 @@ impl ProxyError {
             | Self::TlsFailed
             | Self::TlsCertificate => Outcome::ConnectFailed,
             Self::ResponseTimedOut => Outcome::TimedOut,
-            Self::ConnectionTerminated | Self::ProtocolError | Self::UnexpectedUpgrade => Outcome::Broken,
+            Self::ConnectionTerminated | Self::ProtocolError | Self::UnexpectedUpgrade | Self::NoUpgrade => {
+                Outcome::Broken
+            }
             Self::Refused => Outcome::Unprocessed,
             Self::Malformed(_)
             | Self::LongTarget

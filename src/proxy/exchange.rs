@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::balance::Comer;
 use super::choose::Claim;
 use super::connection::Client;
+use super::tunnels::{Berth, Enrolled};
 use super::worker::Worker;
 use crate::config::spec::SendsTo;
 use crate::model::outcome::Outcome;
@@ -20,6 +21,9 @@ use crate::telemetry::access_log::Record;
 
 /// The code that is counted for a request whose client left before the answer's head (nginx's 499).
 const CLIENT_GONE: u16 = 499;
+
+/// An answer that has been on its way for more seconds than this counts as a stream.
+const BEFORE_STREAM: u64 = 10;
 
 /// A request under way at a group.
 #[derive(Debug)]
@@ -32,6 +36,9 @@ pub(super) struct Exchange {
     started: Instant,
     attempt: Option<Attempt>,
     answered: Option<u16>,
+    /// The worker's second in which that was.
+    answered_at: u64,
+    kind: Kind,
     pub(super) record: Option<Box<Record>>,
 }
 
@@ -41,6 +48,14 @@ enum Bound {
     No,
     /// It validates this group; an answer of another one would prove nothing.
     ToGroup,
+}
+
+/// Whether an answer is one that a drain may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Brief,
+    /// It is counted among the streams of its group.
+    Stream,
 }
 
 /// One try at one upstream; ends as "client gone" unless somebody says otherwise.
@@ -72,6 +87,8 @@ impl Exchange {
             started,
             attempt: None,
             answered: None,
+            answered_at: 0,
+            kind: Kind::Brief,
             record,
         }
     }
@@ -118,6 +135,7 @@ impl Exchange {
         let micros = self.started.elapsed().as_micros() as u64;
         self.claim.slot().answered(status, micros);
         self.answered = Some(status);
+        self.answered_at = self.worker.now();
     }
 
     /// The proxy answers itself, because of this error.
@@ -128,11 +146,32 @@ impl Exchange {
         self.answer(status);
     }
 
-    /// The request has become a tunnel, and is counted as one until this is dropped.
-    pub(super) fn become_tunnel(&mut self) {
+    /// The request has become a tunnel, and is counted as one until this is dropped. None where there is no attempt
+    /// that it could have come of.
+    pub(super) fn become_tunnel(&mut self) -> Option<Enrolled> {
+        let Attempt { snapshot, service, group, upstream } = self.attempt.as_ref()?;
+        let berth = Berth { snapshot: Rc::clone(snapshot), service: *service, group: *group, upstream: *upstream };
+        // First in, then out: the sum of both never misses it.
+        let enrolled = self.worker.tunnels.add(berth);
         self.finish_attempt(Outcome::Ok);
         self.claim.hold_as_tunnel();
         self.admitted = None;
+        Some(enrolled)
+    }
+
+    /// The answer is a stream: events that go on for as long as somebody listens.
+    pub(super) fn become_stream(&mut self) {
+        if self.kind == Kind::Brief {
+            self.kind = Kind::Stream;
+            self.claim.slot().streams.enter();
+        }
+    }
+
+    /// A piece of the answer passes. One that has been on its way for long is a stream, whatever it calls itself.
+    pub(super) fn note_piece(&mut self) {
+        if self.kind == Kind::Brief && self.worker.now().saturating_sub(self.answered_at) > BEFORE_STREAM {
+            self.become_stream();
+        }
     }
 
     fn write_record(&mut self) {
@@ -156,6 +195,9 @@ impl Drop for Exchange {
         self.finish_attempt(Outcome::ClientGone);
         if self.answered.is_none() {
             self.answer(CLIENT_GONE);
+        }
+        if self.kind == Kind::Stream {
+            self.claim.slot().streams.leave();
         }
         self.write_record();
     }

@@ -24,6 +24,13 @@ pub(super) fn wants_websocket(fields: &Fields) -> bool {
         && tokens(fields, Known::Connection).any(|t| t.eq_ignore_ascii_case(b"upgrade"))
 }
 
+/// Whether the body is a stream of Server-Sent Events.
+pub(super) fn is_event_stream(fields: &Fields) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let kind = fields.get(Known::ContentType).and_then(|v| v.split_at_checked(EVENTS.len()));
+    kind.is_some_and(|(kind, rest)| kind.eq_ignore_ascii_case(EVENTS) && matches!(rest, [] | [b';' | b' ' | b'\t', ..]))
+}
+
 /// Removes the fields that belong to one connection.
 pub(super) fn remove_hop_by_hop(fields: &mut Fields) {
     if !fields.has_any(&HOP_BY_HOP) {
@@ -123,6 +130,20 @@ mod tests {
         assert!(wants_websocket(&fields(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")])));
         assert!(!wants_websocket(&fields(&[("connection", "upgrade"), ("upgrade", "h2c")])));
         assert!(!wants_websocket(&fields(&[("upgrade", "websocket")])));
+    }
+
+    #[test]
+    fn events_are_known_by_their_type_whatever_its_parameters() {
+        for (kind, expected) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream; charset=utf-8", true),
+            ("text/event-stream2", false),
+            ("text/event", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(is_event_stream(&fields(&[("content-type", kind)])), expected, "{kind}");
+        }
+        assert!(!is_event_stream(&fields(&[])));
     }
 
     #[test]

@@ -90,7 +90,8 @@ pub(super) async fn leave(worker: &Rc<Worker>, farewell: Farewell, under_way: &U
         Idle::Dismissed => deadline.min(Instant::now() + SILENCE),
         Idle::Awaited => deadline,
     };
-    // TUNNELS: here `worker.tunnels.say_farewell_before(deadline)`, so that WebSockets are closed, not cut.
+    // Closed, not cut.
+    worker.tunnels.say_farewell_before(deadline);
     let connections = &worker.connections;
     loop {
         let late = Instant::now() >= deadline;
@@ -99,7 +100,7 @@ pub(super) async fn leave(worker: &Rc<Worker>, farewell: Farewell, under_way: &U
         under_way.0[worker.index].store(connections.busy(), Ordering::Release);
         // The first look comes before whoever waits in the kernel's queue has been let in.
         tokio::time::sleep(LOOK_EVERY).await;
-        if connections.is_empty() || late {
+        if (connections.is_empty() && worker.tunnels.is_empty()) || late {
             break;
         }
     }

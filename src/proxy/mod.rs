@@ -31,10 +31,13 @@ mod proxy_protocol;
 pub mod request;
 mod respond;
 mod retry;
+#[cfg(test)]
+mod samples;
 mod send;
 mod source;
 mod target;
 mod tunnel;
+mod tunnels;
 mod upload;
 mod wire;
 mod worker;

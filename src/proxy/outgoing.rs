@@ -44,12 +44,10 @@ impl Outgoing {
         route: &Route,
         limit: Option<u64>,
     ) -> Result<Self, ProxyError> {
-        let Asks { call, body, inbound } = asks;
+        let Asks { call, body, inbound, extended } = asks;
         let body = std::mem::replace(body, Source::Empty);
-        let websocket = call.fields.has(Known::Upgrade)
-            && asks_for_websocket(call)
-            && inbound.is_some()
-            && matches!(body, Source::Empty);
+        let upgrade = call.fields.has(Known::Upgrade) && asks_for_websocket(call) && inbound.is_some();
+        let websocket = (upgrade || extended.is_some()) && matches!(body, Source::Empty);
         let path = target::path(&call.path, route.strip_prefix.as_deref())?;
         let mut fields = std::mem::take(&mut call.fields);
         headers::remove_hop_by_hop(&mut fields);
@@ -64,6 +62,7 @@ impl Outgoing {
         let mut speaks = Speaks::Any;
         if websocket {
             headers::ask_for_websocket(&mut fields);
+            extended.iter().for_each(|key| key.ask(&mut fields));
             speaks = Speaks::Http1;
         }
         let expects = inbound.is_some_and(|i| i.waits_in_vain());

@@ -20,9 +20,10 @@ use super::http1::inbound::Inbound;
 use super::outgoing::Outgoing;
 use super::respond::Response;
 use super::source::Source;
-use super::tunnel::Tunnel;
+use super::tunnel::extended::Key;
+use super::tunnel::{self, Tunnel};
 use super::upload::StopsUpload;
-use super::{headers, hold, pool, respond, target, tunnel};
+use super::{headers, hold, pool, respond, target};
 use crate::config::spec::Affinity;
 use crate::model::fields::{Fields, Known};
 use crate::model::outcome::Outcome;
@@ -37,6 +38,8 @@ pub(super) struct Asks<'a> {
     pub(super) body: Source,
     /// The connection that it came on; none for HTTP/2.
     pub(super) inbound: Option<&'a Rc<Inbound>>,
+    /// It asks for a WebSocket over HTTP/2: the key of the handshake with the upstream.
+    pub(super) extended: Option<Key>,
 }
 
 /// What is sent back.
@@ -130,8 +133,9 @@ impl Visit<'_> {
         };
         let mut reply = match answer.body {
             Source::Upstream(outbound) if upgrade && answer.status == StatusCode::SWITCHING_PROTOCOLS => {
-                tunnel::open(self.client, exchange, answer.fields, outbound.into_io())
+                tunnel::open(self.client, exchange, answer.fields, outbound.into_io(), asks.extended.as_ref())
             }
+            _ if asks.extended.is_some() && answer.status.is_success() => tunnel::extended::refuse(exchange),
             body => Reply::Answer(stream_back(exchange, Answer { body, ..answer }, place, secure, self.grpc)),
         };
         let (Reply::Answer(response) | Reply::Tunnel(response, _)) = &mut reply;
@@ -219,6 +223,9 @@ fn stream_back(mut exchange: Exchange, answer: Answer, place: Place, secure: boo
     }
     if let Some(name) = &service.expose {
         fields.set_named(name, &exchange.claim.group().name_value);
+    }
+    if headers::is_event_stream(&fields) {
+        exchange.become_stream();
     }
     let outcome = outcome(status, &fields, grpc);
     Response { status, fields, body: ResponseBody::upstream(body, exchange, lease, outcome, grpc) }

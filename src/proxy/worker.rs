@@ -1,7 +1,7 @@
 //! A worker: one thread with its own runtime, accepting sockets and pools.
 //!
 //! Its housekeeping follows the published table: starts and stops accepting, closes connections to upstreams that are
-//! gone or unhealthy, and connections of clients that have been silent for too long.
+//! gone or unhealthy, and connections of clients that have been silent for too long; tells tunnels that have to end.
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use jiff::Timestamp;
@@ -21,6 +21,7 @@ use super::accept::{self, Are, Doors, Entrance};
 use super::connection::{Client, Order};
 use super::leaving::{self, Farewell, Idle, Leaving, UnderWay};
 use super::pool::Pools;
+use super::tunnels::Tunnels;
 use crate::routing::live::Health;
 use crate::routing::publish::{Reader, Snapshots};
 use crate::telemetry::access_log;
@@ -39,6 +40,7 @@ pub(super) struct Worker {
     pub(super) pools: Pools,
     pub(super) connections: Connections,
     pub(super) doors: Doors,
+    pub(super) tunnels: Tunnels,
     /// None: off.
     pub(super) access_log: Option<access_log::Sink>,
     /// Seconds since it began, counted by its housekeeping: a clock that costs nothing to read.
@@ -195,6 +197,7 @@ async fn run(
         pools: Pools::default(),
         connections: Connections::default(),
         doors: Doors::default(),
+        tunnels: Tunnels::new(index),
         access_log: log,
         seconds: Cell::new(0),
         unix: Cell::new(unix()),
@@ -241,6 +244,7 @@ async fn keep_house(worker: &Rc<Worker>, mut reader: Reader, accepting: &mut Opt
             follow(worker, accepting);
         }
         prune(worker);
+        worker.tunnels.follow(&worker.snapshots.load(), Instant::now());
         worker.snapshots.acknowledge();
         tokio::select! {
             more = reader.changed() => if !more { return },

@@ -139,6 +139,10 @@ pub struct Service {
     pub retries: Retries,
     /// How much is taken at the most.
     pub limits: Limits,
+    /// What becomes of tunnels whose upstream is no longer in the table, or whose proxy goes down.
+    pub tunnel_close: spec::TunnelClose,
+    /// The time that tunnels have when their upstream is no longer in the table.
+    pub drain_timeout: Duration,
     /// Lets requests in; none where the service takes as many at a time as come.
     pub admission: Option<Arc<Admission>>,
     /// New requests wait; none where nobody has asked for that.

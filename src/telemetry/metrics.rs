@@ -178,7 +178,11 @@ impl Samples {
                 (labels, g.tunnel_ends[end as usize])
             })
         });
-        out.counters("tunnels_ended", "Tunnels that have ended: closed by a side, cut, or idle for too long", ended)?;
+        out.counters(
+            "tunnels_ended",
+            "Tunnels that have ended: closed by a side, cut, idle for too long, or told to by the proxy",
+            ended,
+        )?;
         out.gauges("split_share", "Share of the service's traffic, in per cent", all().map(|g| (g.labels(), g.share)))
     }
 
@@ -318,7 +322,7 @@ mod tests {
             streams: 1,
             tunnels: 2,
             retries: 1,
-            tunnel_ends: [4, 1, 0],
+            tunnel_ends: [4, 1, 0, 2],
             codes: vec![(200, 4), (502, 1)],
             durations: Durations::from_micros(&counts, 200_003_030),
             upstreams: vec![upstream],
@@ -351,6 +355,7 @@ mod tests {
             r#"pointsman_tunnels_ended_total{service="shop",group="blue",end="closed"} 4"#,
             r#"pointsman_in_flight{service="shop",group="blue"} 3.0"#,
             r#"pointsman_streams{service="shop",group="blue"} 1.0"#,
+            r#"pointsman_tunnels_ended_total{service="shop",group="blue",end="told"} 2"#,
             r#"pointsman_tunnels{service="shop",group="blue"} 2.0"#,
             "pointsman_drain_seconds_count 3",
             r#"pointsman_connections{listener="web"} 7.0"#,

@@ -84,7 +84,12 @@ impl Peer {
 
     /// The next line of JSON that it prints; panics where none comes.
     pub fn line(&self) -> Value {
-        let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("{} says nothing: {e}", self.name));
+        self.line_within(PATIENCE)
+    }
+
+    /// As [`Peer::line`], with a bound of its own.
+    pub fn line_within(&self, within: Duration) -> Value {
+        let line = self.lines.recv_timeout(within).unwrap_or_else(|e| panic!("{} says nothing: {e}", self.name));
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("{}: {e} in {line:?}", self.name))
     }
 

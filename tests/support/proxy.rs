@@ -11,12 +11,13 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::{Client, Response};
-use super::eventually::eventually;
+use super::eventually::{PATIENCE, eventually, eventually_within};
 use super::ports::Port;
 use super::upstream::Upstream;
 
@@ -152,8 +153,13 @@ impl Proxy {
 
     /// Waits until the process has ended.
     pub async fn ended(&mut self) -> ExitStatus {
+        self.ended_within(PATIENCE).await
+    }
+
+    /// As [`Proxy::ended`], with a bound of its own.
+    pub async fn ended_within(&mut self, within: Duration) -> ExitStatus {
         let child = RefCell::new(&mut self.child);
-        eventually("the proxy ends", || {
+        eventually_within(within, "the proxy ends", || {
             let status = child.borrow_mut().try_wait().unwrap();
             async move { status }
         })

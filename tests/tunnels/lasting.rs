@@ -4,13 +4,13 @@ use super::{echoes, tunnel, tunnels_are};
 use crate::support::proxy::blue_green;
 use crate::support::{Answer, Proxy, Upstream};
 
-fn upgrading(group: &str) -> Upstream {
+pub(super) fn upgrading(group: &str) -> Upstream {
     let upstream = Upstream::start(group);
     upstream.answer(Answer::Upgrade);
     upstream
 }
 
-async fn reload(proxy: &Proxy, config: &str) {
+pub(super) async fn reload(proxy: &Proxy, config: &str) {
     proxy.rewrite(config);
     // The file is watched, too: whichever comes first, it is applied when this is answered.
     proxy.post("/api/v1/config/reload", serde_json::json!({})).await.expect(200);

@@ -6,7 +6,8 @@ use crate::support::peers::{Peer, python_client};
 use crate::support::proxy::WEB;
 use crate::support::{Proxy, eventually};
 
-fn server(group: &str) -> (Peer, String) {
+/// A server of another maker, and its URL.
+pub(super) fn server(group: &str) -> (Peer, String) {
     let (peer, ready) = Peer::python("ws_server.py", &["--port", "0", "--group", group]);
     (peer, format!("http://127.0.0.1:{}", ready["port"]))
 }

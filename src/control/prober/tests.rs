@@ -20,6 +20,7 @@ use crate::control::samples::{self, eventually, expect, health};
 use crate::model::adoption::adopt;
 use crate::model::change::Desired;
 use crate::model::cohort::Salt;
+use crate::model::websocket::accept;
 
 type Body = http_body_util::combinators::BoxBody<Bytes, Infallible>;
 
@@ -263,7 +264,7 @@ fn full_bytes(bytes: &'static [u8]) -> Body {
 async fn a_websocket_check_wants_101_with_the_answer_to_its_key() {
     let answer = |request: Request<Incoming>| {
         let accept = match request.uri().path() {
-            "/socket" => websocket::accept(request.headers()["sec-websocket-key"].to_str().unwrap()),
+            "/socket" => accept(request.headers()["sec-websocket-key"].to_str().unwrap()),
             "/wrong" => "nonsense".to_owned(),
             _ => return Response::builder().status(401).body(full("")).unwrap(),
         };

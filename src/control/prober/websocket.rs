@@ -1,7 +1,6 @@
 //! The `websocket` check: a handshake must be answered 101 with the matching key (RFC 6455, section 4), and is then
 //! ended politely with a Close frame.
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
@@ -15,9 +14,7 @@ use tokio::time::Instant;
 use super::connect::{self, Version, within};
 use super::exchange::{beside, chain, request};
 use super::{Failed, Finding, Target, expect};
-
-/// What RFC 6455 appends to the key.
-const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+use crate::model::websocket::accept;
 
 /// A Close frame with the code 1000, masked as a client must (with zeros: there is nothing to hide).
 const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
@@ -58,11 +55,6 @@ pub(super) async fn probe(
     Ok(Finding { status, problem: problem.map(|what| format!("{asked} {what}")) })
 }
 
-/// The answer to `key`.
-pub(super) fn accept(key: &str) -> String {
-    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{MAGIC}").as_bytes()))
-}
-
 fn problem(response: &Response<Incoming>, key: &str) -> Option<String> {
     let field = |name| response.headers().get(name).map(|v| expect::shown(v.as_bytes())).unwrap_or_default();
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -75,12 +67,4 @@ fn problem(response: &Response<Incoming>, key: &str) -> Option<String> {
     }
     let found = field(SEC_WEBSOCKET_ACCEPT);
     (found != accept(key)).then(|| format!("was answered with the wrong Sec-WebSocket-Accept {found:?}"))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_answer_to_the_key_is_that_of_the_example_in_rfc_6455() {
-        assert_eq!(super::accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    }
 }

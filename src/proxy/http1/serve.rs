@@ -126,7 +126,7 @@ async fn one(client: &Rc<Client>, inbound: &Rc<Inbound>, head: RequestHead) -> A
         Length::None | Length::Exact(0) => Source::Empty,
         Length::Exact(_) | Length::Chunked | Length::UntilClose => Source::Client(Rc::clone(inbound)),
     };
-    let asks = Asks { call, body: source, inbound: Some(inbound) };
+    let asks = Asks { call, body: source, inbound: Some(inbound), extended: None };
     let serving = pin!(request::serve(client, asks));
     let Some(reply) = attended(inbound, serving).await else { return After::Close };
     let keeps = if keeps && client.progress.order() == Order::Serve { Connection::Keep } else { Connection::Close };
