@@ -49,7 +49,7 @@ async fn what_is_left_at_the_deadline_is_reported_and_not_cut() {
     let (proxy, blue, _green, mut client) = with_one_under_way("drain: { timeout: 300ms }").await;
     switch_and_drain(&proxy, "green").await;
     let ended = drain_is(&proxy, "timed_out").await;
-    assert!(ended["why"].as_str().unwrap().contains("1 requests were still under way"), "{ended}");
+    assert!(ended["why"].as_str().unwrap().contains("1 request still under way"), "{ended}");
     assert_eq!((&ended["in_flight"], &ended["lastDrainResult"]), (&json!(1), &json!("timed_out")), "{ended}");
     blue.let_go();
     assert_eq!(client.response_to("GET").await.unwrap().expect(200).text(), "blue");

@@ -62,7 +62,7 @@ fn were_told(clients: &[Peer], server: &Peer, code: u16) {
     }
 }
 
-async fn ended(proxy: &Proxy, end: &str) -> f64 {
+async fn ended_tunnels(proxy: &Proxy, end: &str) -> f64 {
     let name = format!("pointsman_tunnels_ended_total{{service=\"shop\",group=\"blue\",end=\"{end}\"}}");
     Scrape::of(proxy).await.value(&name).unwrap()
 }
@@ -80,7 +80,7 @@ async fn when_its_upstream_is_removed_a_websocket_hears_so_on_both_sides_between
     were_told(&clients, &blue, 4001);
     tunnels_are(&proxy, "blue", 0).await;
     assert_eq!(
-        (ended(&proxy, "told").await, ended(&proxy, "cut").await, ended(&proxy, "closed").await),
+        (ended_tunnels(&proxy, "told").await, ended_tunnels(&proxy, "cut").await, ended_tunnels(&proxy, "closed").await),
         (4.0, 0.0, 0.0)
     );
 }
@@ -123,7 +123,7 @@ async fn a_reload_of_an_unrelated_route_closes_none_of_fifty_tunnels() {
     }
     tunnels_are(&proxy, "blue", 50).await;
     for end in ["told", "cut", "closed", "idle"] {
-        assert_eq!(ended(&proxy, end).await, 0.0, "{end}");
+        assert_eq!(ended_tunnels(&proxy, end).await, 0.0, "{end}");
     }
 }
 
@@ -139,4 +139,67 @@ async fn on_the_way_down_every_websocket_hears_so_on_both_sides_before_the_end()
     eventually("new connections are refused", || async { tokio::net::TcpStream::connect(web).await.is_err() }).await;
     were_told(&clients, &blue, 1012);
     assert_eq!(proxy.ended_within(UNTIL_TOLD).await.code(), Some(0));
+}
+
+const DRAIN: &str = "/api/v1/services/shop/groups/blue/drain";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_deadline_of_a_drain_every_websocket_hears_so_on_both_sides_and_the_drain_says_what_it_did() {
+    let ((blue, blue_url), (_green, green_url)) = (server("blue"), server("green"));
+    let drain = "{ timeout: 1s, tunnels: { spread: 1s } }";
+    let proxy = Proxy::start(&config(&blue_url, &green_url, drain)).await;
+    proxy.health_is("shop", "green", "healthy").await;
+    let clients = clients(&proxy);
+    tunnels_are(&proxy, "blue", 4).await;
+    let switched = proxy.cli(&["switch", "shop", "green", "--drain", "--wait"]).await;
+    were_told(&clients, &blue, 1012);
+    assert!(switched.status.success(), "nothing was left behind: {switched:?}");
+    let ended = proxy.get(DRAIN).await.expect(200).json();
+    assert_eq!((&ended["state"], &ended["tunnels"]), (&"timed_out".into(), &0.into()), "{ended}");
+    let why = ended["why"].as_str().unwrap();
+    assert!(why.contains("4 tunnels open at the deadline, of which 4 were closed"), "{ended}");
+    assert_eq!((ended_tunnels(&proxy, "told").await, ended_tunnels(&proxy, "cut").await), (4.0, 0.0));
+}
+
+
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_in_the_middle_of_a_drain_keeps_its_tunnels() {
+    let (blue, green) = (upgrading("blue"), upgrading("green"));
+    let proxy = Proxy::blue_green(&blue, &green, "drain: { timeout: 1s, tunnels: { spread: 0s } }").await;
+    proxy.health_is("shop", "green", "healthy").await;
+    let (mut stays, body) = (tunnel(&proxy).await, serde_json::json!({ "to": "green", "drain": true }));
+    proxy.post("/api/v1/services/shop/switch", body.clone()).await.expect(200);
+    proxy.post("/api/v1/services/shop/rollback", serde_json::json!({})).await.expect(200);
+    // By the time that one of a later drain was told, the first deadline is over.
+    proxy.post("/api/v1/services/shop/switch", serde_json::json!({ "to": "green" })).await.expect(200);
+    let mut later = tunnel(&proxy).await;
+    let green = serde_json::json!({ "force": true });
+    proxy.post("/api/v1/services/shop/groups/green/drain", green).await.expect(200);
+    let told = later.receive_rest().await.unwrap();
+    assert!(told.starts_with(b"\x88\x11\x03\xf4service restart"), "{told:?}");
+    echoes(&mut stays, b"still").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tunnels_of_one_drained_upstream_end_and_those_of_its_neighbour_stay() {
+    let (blue, second, green) = (upgrading("blue"), upgrading("blue"), upgrading("green"));
+    let drain = "drain: { timeout: 300ms, tunnels: { spread: 0s } }\nbalance: round_robin";
+    let both = format!("upstreams: [\"{}\", \"{}\"]", blue.url(), second.url());
+    let config = blue_green(&blue, &green, drain).replace(&format!("upstreams: [\"{}\"]", blue.url()), &both);
+    let proxy = Proxy::start(&config).await;
+    let (mut at_blue, mut at_second) = (Vec::new(), Vec::new());
+    while at_blue.is_empty() || at_second.is_empty() {
+        let before = blue.requests();
+        let client = tunnel(&proxy).await;
+        if blue.requests() > before { at_blue.push(client) } else { at_second.push(client) }
+    }
+    proxy.post(DRAIN, serde_json::json!({ "upstream": blue.url() })).await.expect(200);
+    for client in &mut at_blue {
+        let told = client.receive_rest().await.unwrap();
+        assert!(told.starts_with(b"\x88\x11\x03\xf4service restart"), "{told:?}");
+    }
+    for client in &mut at_second {
+        echoes(client, b"still").await;
+    }
 }

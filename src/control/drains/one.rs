@@ -200,13 +200,14 @@ fn left_over(tunnels: u64, counts: &Counts, hook: Option<&Hook>) -> String {
     let mut left = Vec::new();
     if tunnels > 0 {
         let gone = tunnels.saturating_sub(counts.tunnels);
-        left.push(format!("{tunnels} tunnels were open at the deadline; {gone} of them were closed"));
+        left.push(format!("{} open at the deadline, of which {gone} were closed", several(tunnels, "tunnel")));
     }
     if counts.tunnels > 0 {
-        left.push(format!("{} tunnels are still open", counts.tunnels));
+        left.push(format!("{} still open", several(counts.tunnels, "tunnel")));
     }
     if counts.in_flight > 0 {
-        left.push(format!("{} requests were still under way, {} of them streams", counts.in_flight, counts.streams));
+        let streams = if counts.streams > 0 { format!(" ({})", several(counts.streams, "stream")) } else { String::new() };
+        left.push(format!("{}{streams} still under way", several(counts.in_flight, "request")));
     }
     if let Some(hook) = hook.filter(|hook| !hook.is_content()) {
         let word = hook.word.borrow();
@@ -214,4 +215,9 @@ fn left_over(tunnels: u64, counts: &Counts, hook: Option<&Hook>) -> String {
         left.push(format!("the hook was not content: {detail}"));
     }
     left.join("; ")
+}
+
+/// `1 tunnel`, `2 tunnels`.
+fn several(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
