@@ -62,9 +62,9 @@ fn were_told(clients: &[Peer], server: &Peer, code: u16) {
     }
 }
 
-async fn ended(proxy: &Proxy, end: &str) -> f64 {
+async fn ended(proxy: &Proxy, end: &str) -> u64 {
     let name = format!("pointsman_tunnels_ended_total{{service=\"shop\",group=\"blue\",end=\"{end}\"}}");
-    Scrape::of(proxy).await.value(&name).unwrap()
+    Scrape::of(proxy).await.value(&name).unwrap() as u64
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,10 +79,7 @@ async fn when_its_upstream_is_removed_a_websocket_hears_so_on_both_sides_between
     reload(&proxy, &config(&other_url, &green_url, "{ timeout: 10m }")).await;
     were_told(&clients, &blue, 4001);
     tunnels_are(&proxy, "blue", 0).await;
-    assert_eq!(
-        (ended(&proxy, "told").await, ended(&proxy, "cut").await, ended(&proxy, "closed").await),
-        (4.0, 0.0, 0.0)
-    );
+    assert_eq!((ended(&proxy, "told").await, ended(&proxy, "cut").await, ended(&proxy, "closed").await), (4, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +120,7 @@ async fn a_reload_of_an_unrelated_route_closes_none_of_fifty_tunnels() {
     }
     tunnels_are(&proxy, "blue", 50).await;
     for end in ["told", "cut", "closed", "idle"] {
-        assert_eq!(ended(&proxy, end).await, 0.0, "{end}");
+        assert_eq!(ended(&proxy, end).await, 0, "{end}");
     }
 }
 
