@@ -202,6 +202,8 @@ mod tests {
         let shop = table.service("shop").unwrap();
         assert_eq!(shop.shares, [1_000_000, 0]);
         assert_eq!((shop.candidate, shop.emergency, shop.salt), (Some(1), None, Salt(5)));
+        let drain = &spec.services[0].drain;
+        assert_eq!((shop.tunnel_close, shop.drain_timeout), (drain.tunnels, drain.timeout));
         assert_eq!(shop.groups[0].upstreams[0].authority, "127.0.0.1:1");
         assert_eq!(shop.groups[1].upstreams[0].authority, "[::1]");
         assert_eq!((table.version, table.routes.all().len(), table.listeners.len()), (1, 1, 1));

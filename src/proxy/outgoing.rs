@@ -62,7 +62,9 @@ impl Outgoing {
         let mut speaks = Speaks::Any;
         if websocket {
             headers::ask_for_websocket(&mut fields);
-            extended.iter().for_each(|key| key.ask(&mut fields));
+            if let Some(key) = extended {
+                key.ask(&mut fields);
+            }
             speaks = Speaks::Http1;
         }
         let expects = inbound.is_some_and(|i| i.waits_in_vain());

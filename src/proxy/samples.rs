@@ -233,7 +233,7 @@ pub(super) fn frame(opcode: u8, key: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8>
     if payload.len() < 126 {
         bytes.push(mask | payload.len() as u8);
     } else {
-        bytes.push(mask | 126);
+        bytes.push(mask | 0x7e);
         bytes.extend((payload.len() as u16).to_be_bytes());
     }
     bytes.extend(key.into_iter().flatten());

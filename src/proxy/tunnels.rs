@@ -233,10 +233,10 @@ impl Notice {
     /// The process ends at `deadline`. Whoever was told already does not get more time than before.
     fn exit(&self, deadline: Instant, now: Instant) {
         let close = self.berth.borrow().service().tunnel_close;
-        let last = deadline.checked_sub(LEAD).map_or(now, |last| last.max(now));
-        let spread = close.spread.min(last - now);
+        let left = deadline.saturating_duration_since(now).saturating_sub(LEAD);
+        let spread = close.spread.min(left);
         let before = self.told.get();
-        self.tell(Why::Exit, TunnelClose { spread, ..close }, last - spread);
+        self.tell(Why::Exit, TunnelClose { spread, ..close }, now + left.saturating_sub(spread));
         if let (Some(before), Some(told)) = (before, self.told.get())
             && before.moment < told.moment
         {

@@ -18,7 +18,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
-from wsproto.connection import Connection, ConnectionType
+from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from wsproto.extensions import PerMessageDeflate
 
@@ -52,7 +52,7 @@ class Stream:
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self.h2.initiate_connection()
         self.flush()
-        self.stream, self.ws, self.received, self.parts = None, None, [], []
+        self.stream, self.ws, self.received, self.parts, self.ahead = None, None, [], [], b""
 
     def flush(self):
         self.socket.sendall(self.h2.data_to_send())
@@ -66,10 +66,20 @@ class Stream:
             return False
         if not data:
             raise ConnectionError("the connection ended")
-        for event in self.h2.receive_data(data):
+        for event in self.h2.receive_data(self.without_goaway(data)):
             self.take(event)
         self.flush()
         return True
+
+    def without_goaway(self, data):
+        """h2 takes a GOAWAY for the end of the connection; its streams go on (RFC 9113, section 6.8)."""
+        self.ahead += data
+        frames = b""
+        while len(self.ahead) >= 9 and len(self.ahead) >= 9 + int.from_bytes(self.ahead[:3], "big"):
+            length = 9 + int.from_bytes(self.ahead[:3], "big")
+            frames += self.ahead[:length] if self.ahead[3] != 7 else b""
+            self.ahead = self.ahead[length:]
+        return frames
 
     def take(self, event):
         if isinstance(event, h2.events.RemoteSettingsChanged):
@@ -80,16 +90,18 @@ class Stream:
             self.result["status"], self.result["fields"] = int(fields.pop(":status")), fields
         elif isinstance(event, h2.events.DataReceived):
             self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            if self.ws:
+            if self.ws and event.data:
                 self.ws.receive_data(event.data)
                 self.frames()
-            else:
+            elif not self.ws:
                 self.result["body"] += event.data.decode()
         elif isinstance(event, h2.events.StreamEnded):
             self.result["ended"] = True
         elif isinstance(event, h2.events.StreamReset):
+            # Without an error it says that nobody wants the rest of what we might send (RFC 9113, section 8.1).
+            if event.error_code != 0:
+                self.result["error"] = f"reset with {event.error_code}"
             self.result["ended"] = True
-            self.result["error"] = f"reset with {event.error_code}"
 
     def frames(self):
         for event in self.ws.events():
@@ -101,7 +113,8 @@ class Stream:
                     self.parts = []
             elif isinstance(event, CloseConnection):
                 self.result["closed"], self.result["reason"] = event.code, event.reason or ""
-                self.send(self.ws.send(event.response()))
+                if self.ws.state is ConnectionState.REMOTE_CLOSING:
+                    self.send(self.ws.send(event.response()))
             elif isinstance(event, Ping):
                 self.send(self.ws.send(event.response()))
 
@@ -178,10 +191,11 @@ class Stream:
             return
         if self.result["closed"] is None:
             self.send(self.ws.send(CloseConnection(code=1000)))
+        if not self.result["ended"]:
+            self.h2.end_stream(self.stream)
+            self.flush()
         while not self.result["ended"]:
             self.step()
-        self.h2.end_stream(self.stream)
-        self.flush()
 
 
 def main():

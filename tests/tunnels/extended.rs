@@ -163,7 +163,7 @@ async fn a_plain_connect_and_one_for_another_protocol_stay_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_speaks_http_2_alone_opens_no_websocket() {
     let server = Server::h2c().await;
-    let proxy = protocols::in_front_of_url(&server.url()).await;
+    let proxy = protocols::in_front_of_url(server.url()).await;
     failed(&asked(&proxy, &[]).await);
     let (_client, answer) = super::asked(&proxy).await;
     assert_eq!(answer.expect(502).header("proxy-status"), Some("pointsman; error=http_upgrade_failed"));

@@ -62,9 +62,9 @@ fn were_told(clients: &[Peer], server: &Peer, code: u16) {
     }
 }
 
-async fn ended_tunnels(proxy: &Proxy, end: &str) -> f64 {
+async fn ended(proxy: &Proxy, end: &str) -> u64 {
     let name = format!("pointsman_tunnels_ended_total{{service=\"shop\",group=\"blue\",end=\"{end}\"}}");
-    Scrape::of(proxy).await.value(&name).unwrap()
+    Scrape::of(proxy).await.value(&name).unwrap() as u64
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,10 +79,7 @@ async fn when_its_upstream_is_removed_a_websocket_hears_so_on_both_sides_between
     reload(&proxy, &config(&other_url, &green_url, "{ timeout: 10m }")).await;
     were_told(&clients, &blue, 4001);
     tunnels_are(&proxy, "blue", 0).await;
-    assert_eq!(
-        (ended_tunnels(&proxy, "told").await, ended_tunnels(&proxy, "cut").await, ended_tunnels(&proxy, "closed").await),
-        (4.0, 0.0, 0.0)
-    );
+    assert_eq!((ended(&proxy, "told").await, ended(&proxy, "cut").await, ended(&proxy, "closed").await), (4, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +120,7 @@ async fn a_reload_of_an_unrelated_route_closes_none_of_fifty_tunnels() {
     }
     tunnels_are(&proxy, "blue", 50).await;
     for end in ["told", "cut", "closed", "idle"] {
-        assert_eq!(ended_tunnels(&proxy, end).await, 0.0, "{end}");
+        assert_eq!(ended(&proxy, end).await, 0, "{end}");
     }
 }
 
@@ -154,11 +151,11 @@ async fn at_the_deadline_of_a_drain_every_websocket_hears_so_on_both_sides_and_t
     let switched = proxy.cli(&["switch", "shop", "green", "--drain", "--wait"]).await;
     were_told(&clients, &blue, 1012);
     assert!(switched.status.success(), "nothing was left behind: {switched:?}");
-    let ended = proxy.get(DRAIN).await.expect(200).json();
-    assert_eq!((&ended["state"], &ended["tunnels"]), (&"timed_out".into(), &0.into()), "{ended}");
-    let why = ended["why"].as_str().unwrap();
-    assert!(why.contains("4 tunnels open at the deadline, of which 4 were closed"), "{ended}");
-    assert_eq!((ended_tunnels(&proxy, "told").await, ended_tunnels(&proxy, "cut").await), (4.0, 0.0));
+    let drain = proxy.get(DRAIN).await.expect(200).json();
+    assert_eq!((&drain["state"], &drain["tunnels"]), (&"timed_out".into(), &0.into()), "{drain}");
+    let why = drain["why"].as_str().unwrap();
+    assert!(why.contains("4 tunnels open at the deadline, of which 4 were closed"), "{drain}");
+    assert_eq!((ended(&proxy, "told").await, ended(&proxy, "cut").await), (4, 0));
 }
 
 

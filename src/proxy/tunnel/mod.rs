@@ -72,12 +72,11 @@ pub(super) fn open(
         }
     };
     headers::remove_hop_by_hop(&mut fields);
-    let status = match key {
-        Some(_) => extended::accept(&mut fields),
-        None => {
-            headers::ask_for_websocket(&mut fields);
-            StatusCode::SWITCHING_PROTOCOLS
-        }
+    let status = if key.is_some() {
+        extended::accept(&mut fields)
+    } else {
+        headers::ask_for_websocket(&mut fields);
+        StatusCode::SWITCHING_PROTOCOLS
     };
     let head = Response { status, fields, body: ResponseBody::own(Bytes::new()) };
     exchange.answer(status.as_u16());

@@ -12,6 +12,7 @@ use super::*;
 use crate::proxy::samples::{self, Plane, RESTART, at_once, eventually, frame, in_time, parsed, switch};
 use crate::proxy::tunnels::{Berth, Tunnels};
 use crate::routing::live::GroupLive;
+use crate::routing::publish::Snapshot;
 use crate::routing::table::Farewell;
 
 const KEY: Option<[u8; 4]> = Some([0x11, 0x82, 0x33, 0xf4]);
@@ -262,6 +263,7 @@ fn an_idle_tunnel_costs_little() {
         size_of::<F>()
     }
     let (joined, notice) = (size(Tunnel::join::<Wire>), size_of::<Notice>());
+    println!("{joined} + {notice}");
     assert!(joined + notice < 900, "{joined} + {notice}");
 }
 
@@ -333,7 +335,7 @@ fn is_whole(sent: &[Vec<u8>], received: &[u8], masked: bool) {
     assert!(received.starts_with(&first), "what was sent came as something else");
 }
 
-fn notice() -> (Tunnels, Enrolled, Rc<Arc<crate::routing::table::Table>>) {
+fn notice() -> (Tunnels, Enrolled, Snapshot) {
     let upstream = samples::upstream(1, "127.0.0.1:1".parse().unwrap());
     let mut service = samples::service(&Arc::new(GroupLive::new(1)), &[upstream], Duration::ZERO);
     service.groups[0].farewell = Some(at_once());

@@ -14,7 +14,19 @@ pub(crate) fn check(bytes: &[u8]) {
     cut.follow(first);
     cut.follow(second);
     assert_eq!(whole, cut);
+    assert_eq!(whole, by_frames(bytes));
     assert_eq!((whole.is_between(), whole.close_code()), naive(bytes));
+}
+
+/// Follows frame by frame.
+fn by_frames(bytes: &[u8]) -> Frames {
+    let (mut frames, mut at) = (Frames::default(), 0);
+    while at < bytes.len() {
+        assert!(frames.is_between() || frames.is_lost());
+        frames.follow(&bytes[at..=at]);
+        at += 1 + frames.to_boundary(&bytes[at + 1..]);
+    }
+    frames
 }
 
 /// Whether the bytes end between two frames, and the code of the first Close frame.
