@@ -20,6 +20,7 @@
 //! | Switch, Shift, Rollback | everything to a group; one group's share; back to the stable split |
 //! | Claim | a request's count at its group, from choice to last byte |
 //! | Admission | lets so many requests of a service in at a time; who waits has no group yet |
+//! | Hold | keeps new requests of a service waiting for a moment; who waits has no group yet |
 //! | Resolver, Addresses | follows the names of upstreams; where a name led at its last good answer |
 //! | Fields | a message's header fields, where they were received |
 //! | Wire | a socket, or TLS over it |

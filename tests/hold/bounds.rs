@@ -14,7 +14,8 @@ async fn when_its_time_is_over_who_waits_gets_503_and_whoever_comes_then_is_serv
     proxy.post(HOLD, json!({})).await.expect(200);
     let h2 = H2Client::connect(proxy.address("web")).await;
     let (mut waits, mut posts) = (asking(&proxy, GET).await, proxy.client().await);
-    let (one, two, three) = tokio::join!(waits.response_to("GET"), posts.post("/", &[b'x'; 100_000]), h2.get("/"));
+    let body = vec![b'x'; 100_000];
+    let (one, two, three) = tokio::join!(waits.response_to("GET"), posts.post("/", &body), h2.get("/"));
     let mut held = 0;
     for answer in [one.unwrap(), two, three] {
         // On a slow machine, one or the other may have come too late to be held.
