@@ -34,3 +34,4 @@ mod switching;
 mod telemetry;
 mod tls;
 mod tunnels;
+mod upgrade;
