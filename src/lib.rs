@@ -28,6 +28,10 @@
 //! | Attempt, Outcome | one try at one upstream; how it ended |
 //! | Tunnel | a connection after its upgrade (WebSocket) |
 //! | Spec, Table, Snapshot | checked configuration; compiled for the data plane; the table as one request sees it |
+//! | Farewell | how the process lets go of its clients when it leaves |
+//! | Upgrade, Handover | another process takes over; what it is given for that: sockets, then state |
+//! | Heir, Successor | the process that takes over, as it sees itself; as the old one sees it |
+//! | Inherited, Heirloom | listening sockets from another process, or from systemd; one of them |
 //! | Change, Event | a step of desired state; its line in the audit log |
 //!
 //! # The floors: imports only go down

@@ -128,7 +128,7 @@ pub struct Event {
     pub at: Timestamp,
     /// Who: name of a token, `local`, `file`, `pointsman` itself.
     pub actor: String,
-    /// What: `switch`, `split`, `rollback`, `reload`, `health`, `start`, `stop`; with `.refused` behind it where it
+    /// What: `switch`, `split`, `rollback`, `reload`, `upgrade`, `health`, `start`, `stop`; with `.refused` behind it where it
     /// was asked for and not done.
     pub kind: String,
     /// Which service, where it is about one.

@@ -1,8 +1,9 @@
 //! Clients of every kind that ask without a pause while processes come and go.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinSet;
 
@@ -14,6 +15,7 @@ use crate::support::{Client, Proxy, Upstream, eventually};
 struct Tally {
     stop: AtomicBool,
     answered: AtomicUsize,
+    unsent: Mutex<Vec<String>>,
 }
 
 impl Tally {
@@ -69,19 +71,32 @@ async fn one_by_one(address: SocketAddr, tally: Arc<Tally>) -> Vec<String> {
     failures
 }
 
+/// Whether the client had been told that the connection takes no more, and has not sent the request at all. Whether
+/// that is true is looked up at the upstream.
+fn is_unsent(error: &hyper::Error) -> bool {
+    let h2 = std::error::Error::source(error).and_then(|e| e.downcast_ref::<h2::Error>());
+    error.is_canceled() || h2.is_some_and(|e| e.is_go_away() && e.reason() == Some(h2::Reason::NO_ERROR))
+}
+
 /// HTTP/2: a new connection where the old one takes no more, as it has said.
-async fn http2(address: SocketAddr, tally: Arc<Tally>) -> Vec<String> {
+async fn http2(address: SocketAddr, tally: Arc<Tally>, name: usize) -> Vec<String> {
     let mut failures = Vec::new();
     let mut client = H2Client::connect(address).await;
-    while tally.goes_on() {
+    for number in 0.. {
+        if !tally.goes_on() {
+            break;
+        }
         if client.sender.ready().await.is_err() {
             client = H2Client::connect(address).await;
         }
-        match client.request("GET", "/", &[], b"").await {
+        let path = format!("/{name}-{number}");
+        match client.request("GET", &path, &[], b"").await {
             Ok(answer) if answer.status == 200 => tally.count(),
             Ok(answer) => failures.push(format!("http/2: {} {}", answer.status, answer.text())),
-            // It has learned of the GOAWAY after it was ready: nothing was sent.
-            Err(error) if error.is_canceled() => client = H2Client::connect(address).await,
+            Err(error) if is_unsent(&error) => {
+                tally.unsent.lock().unwrap().push(path);
+                client = H2Client::connect(address).await;
+            }
             Err(error) => failures.push(format!("http/2: {error:?}")),
         }
     }
@@ -94,9 +109,9 @@ async fn upgrades_under_steady_load_fail_no_request_of_any_kind_of_client() {
     let mut proxy = Proxy::blue_green(&blue, &green, "").await;
     let (address, tally) = (proxy.address("web"), Arc::new(Tally::default()));
     let mut clients = JoinSet::new();
-    for _ in 0..3 {
+    for name in 0..3 {
         clients.spawn(keep_alive(address, Arc::clone(&tally)));
-        clients.spawn(http2(address, Arc::clone(&tally)));
+        clients.spawn(http2(address, Arc::clone(&tally), name));
     }
     for _ in 0..2 {
         clients.spawn(one_by_one(address, Arc::clone(&tally)));
@@ -131,5 +146,8 @@ async fn upgrades_under_steady_load_fail_no_request_of_any_kind_of_client() {
         tally.answered(),
         &failures[..failures.len().min(5)]
     );
+    let arrived: BTreeSet<_> = blue.arrivals().iter().map(|arrival| arrival.head.path().to_owned()).collect();
+    let lost: Vec<_> = tally.unsent.lock().unwrap().iter().filter(|path| arrived.contains(*path)).cloned().collect();
+    assert!(lost.is_empty() && arrived.len() > 100, "sent and not answered: {lost:?}");
     assert_eq!(proxy.ended().await.code(), Some(0));
 }
