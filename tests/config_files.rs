@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clap::Parser;
+
 use crate::support::{Client, Proxy, proxy};
 
 fn root() -> &'static Path {
@@ -63,6 +65,28 @@ async fn every_example_starts_and_answers_on_each_of_its_ports() {
         let explained = answer.header("proxy-status").is_some_and(|why| why.starts_with("pointsman; error="));
         assert!(redirected || (answer.status == 503 && explained), "{}: {answer:?}", path.display());
         assert_eq!(proxy.terminate().await.code(), Some(0), "{}", path.display());
+    }
+}
+
+/// The values of a key in a unit of systemd.
+fn unit(name: &str, key: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join("config/systemd").join(name)).unwrap();
+    let values = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    values.map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn the_units_for_systemd_call_pointsman_as_it_can_be_called() {
+    let calls = unit("pointsman.service", "ExecStart");
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    let cli = pointsman::cli::Cli::try_parse_from(calls[0].split(' ')).unwrap_or_else(|e| panic!("{calls:?}: {e}"));
+    let pointsman::cli::Verb::Run(run) = cli.verb else { panic!("{calls:?}") };
+    assert_eq!(run.config, Path::new("/etc/pointsman/pointsman.yaml"));
+    let starting = fs::read_to_string(root().join("config/pointsman.yaml")).unwrap();
+    let sockets = unit("pointsman.socket", "ListenStream");
+    assert!(!sockets.is_empty());
+    for socket in sockets {
+        assert!(starting.contains(&format!("bind: {socket}")), "no listener of config/pointsman.yaml is at {socket}");
     }
 }
 

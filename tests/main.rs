@@ -36,3 +36,4 @@ mod switching;
 mod telemetry;
 mod tls;
 mod tunnels;
+mod upgrade;

@@ -1,5 +1,7 @@
 //! The way down: what is under way finishes, what waits is let go, and the second signal means it.
 
+mod goaway;
+
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
@@ -50,6 +52,84 @@ async fn told_to_stop_it_lets_requests_finish_and_takes_no_new_ones() {
         assert_eq!(over_h2.await.unwrap().expect(200).text(), "slow");
         assert_eq!(proxy.ended().await.code(), Some(0), "{signal:?}");
     }
+}
+
+#[tokio::test]
+async fn a_lame_duck_says_that_it_leaves_and_serves_new_connections_for_as_long() {
+    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
+    let config = format!("shutdown: {{ lame_duck: 5s, timeout: 10s }}\n{}", blue_green(&blue, &green, ""));
+    let mut proxy = Proxy::start(&config).await;
+    let mut early = proxy.client().await;
+    early.get("/").await.expect(200);
+    proxy.signal(Signal::Term);
+    eventually("it says so", || async { proxy.get("/readyz").await.status == 503 }).await;
+    let notes = proxy.get("/readyz").await.expect(503).json()["notes"].clone();
+    assert_eq!(notes, serde_json::json!(["shutting down"]));
+    let late = proxy.client().await.get("/").await.expect(200);
+    assert_eq!((late.group(), late.header("connection")), (Some("blue"), None), "nobody is sent away yet");
+    assert_eq!(early.get("/").await.expect(200).header("connection"), None);
+    refuses(&proxy).await;
+    assert!(early.is_closed().await);
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_request_that_was_on_its_way_is_answered_and_told_that_it_was_the_last() {
+    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
+    let mut proxy = Proxy::blue_green(&blue, &green, "").await;
+    let mut client = proxy.client().await;
+    assert_eq!(client.get("/").await.expect(200).header("connection"), None);
+    client.send(b"GET / HTTP/1.1\r\n").await.unwrap();
+    proxy.signal(Signal::Term);
+    refuses(&proxy).await;
+    client.send(b"host: x\r\n\r\n").await.unwrap();
+    let last = client.response_to("GET").await.unwrap().expect(200);
+    assert_eq!(last.header("connection"), Some("close"));
+    assert!(client.is_closed().await);
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_is_not_finished_in_time_is_cut_said_and_in_the_exit_code() {
+    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
+    let config = format!("shutdown: {{ timeout: 300ms }}\n{}", blue_green(&blue, &green, ""));
+    let mut proxy = Proxy::start(&config).await;
+    blue.answer(Answer::Hang);
+    let mut stuck = [proxy.client().await, proxy.client().await];
+    for client in &mut stuck {
+        client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    }
+    eventually("both have arrived", || async { blue.requests() == 2 }).await;
+    assert_eq!(proxy.terminate().await.code(), Some(1));
+    let log = proxy.log();
+    assert!(log.contains("were cut") && log.contains("cut=2"), "{log}");
+}
+
+#[tokio::test]
+async fn a_connection_without_a_word_does_not_hold_up_the_end() {
+    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
+    let mut proxy = Proxy::blue_green(&blue, &green, "").await;
+    let mut silent = proxy.client().await;
+    eventually("it was accepted", || async {
+        let shown = proxy.get("/api/v1/config").await.expect(200).json()["listeners"][0]["connections"].clone();
+        if shown == 1 { Ok(()) } else { Err(shown.to_string()) }
+    })
+    .await;
+    let started = Instant::now();
+    assert_eq!(proxy.terminate().await.code(), Some(0));
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(silent.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_second_signal_with_nothing_under_way_cuts_nothing() {
+    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
+    let config = format!("shutdown: {{ lame_duck: 10m }}\n{}", blue_green(&blue, &green, ""));
+    let mut proxy = Proxy::start(&config).await;
+    proxy.signal(Signal::Term);
+    eventually("it says so", || async { proxy.get("/readyz").await.status == 503 }).await;
+    assert_eq!(proxy.terminate().await.code(), Some(0));
+    assert!(proxy.log().contains("told to stop twice"));
 }
 
 #[tokio::test]

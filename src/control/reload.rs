@@ -144,7 +144,10 @@ impl Reloader {
     async fn refused(&self, origin: &Origin, rejected: &Rejected) {
         match rejected {
             Rejected::ShuttingDown => return,
-            Rejected::Upgrading => return self.shared.miss_a_reload(),
+            Rejected::Upgrading => {
+                tracing::info!("an upgrade is under way: the file is read again if it fails");
+                return self.shared.miss_a_reload();
+            }
             _ => {}
         }
         tracing::error!(error = %rejected, "the reload failed and has changed nothing");

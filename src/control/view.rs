@@ -229,8 +229,8 @@ pub struct Event {
     pub at: Timestamp,
     /// Who: name of a token, `local`, `file`, `pointsman` itself.
     pub actor: String,
-    /// What: `switch`, `split`, `rollback`, `drain`, `reload`, `hold`, `release`, `hold.expired`, `health`, `start`,
-    /// `stop`; with `.refused` behind it where it
+    /// What: `switch`, `split`, `rollback`, `drain`, `reload`, `upgrade`, `hold`, `release`, `hold.expired`, `health`,
+    /// `start`, `stop`; with `.refused` behind it where it
     /// was asked for and not done.
     pub kind: String,
     /// Which service, where it is about one.

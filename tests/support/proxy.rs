@@ -4,11 +4,12 @@
 //! each name, also over restarts; `@dir@` is its directory. The keys `admin` and `state` are added where missing.
 //! Dropping the proxy kills it; where the test fails its log is shown, and where it panicked the test fails.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub struct Proxy {
     /// Shell commands that run first in the proxy's process.
     prelude: String,
     child: Child,
+    /// The process that has taken over; none while it is the one that was started.
+    successor: Cell<Option<u32>>,
 }
 
 impl Proxy {
@@ -79,13 +82,26 @@ impl Proxy {
         Self::launch_behind("", config, environment)
     }
 
+    /// As systemd starts it for a socket: `listener` is its descriptor 3. Waits until it is ready.
+    pub async fn start_activated(listener: TcpListener, name: &str, config: &str) -> Self {
+        let passed = "exec 3<&0 0</dev/null; LISTEN_FDS=1; LISTEN_PID=$$; export LISTEN_FDS LISTEN_PID LISTEN_FDNAMES";
+        let prelude = format!("LISTEN_FDNAMES={name}; {passed}");
+        let mut proxy = Self::launch_over(Stdio::from(OwnedFd::from(listener)), &prelude, config, &[]);
+        proxy.ready().await;
+        proxy
+    }
+
     fn launch_behind(prelude: &str, config: &str, environment: &[(&str, &str)]) -> Self {
+        Self::launch_over(Stdio::null(), prelude, config, environment)
+    }
+
+    fn launch_over(stdin: Stdio, prelude: &str, config: &str, environment: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().unwrap();
         let ports = RefCell::default();
         fs::write(dir.path().join("pointsman.yaml"), rendered(config, dir.path(), &ports)).unwrap();
         let environment: Vec<_> = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let child = spawn(dir.path(), &environment, prelude);
-        Self { dir, ports, environment, prelude: prelude.to_owned(), child }
+        let child = spawn(dir.path(), &environment, prelude, stdin);
+        Self { dir, ports, environment, prelude: prelude.to_owned(), child, successor: Cell::new(None) }
     }
 
     /// Service `shop` with one upstream in each of blue and green, all to blue, on the listener `web`; both are probed
@@ -109,9 +125,37 @@ impl Proxy {
         address(&self.ports, name)
     }
 
-    /// Its process.
+    /// Its process: the last one, after an upgrade.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.successor.get().unwrap_or(self.child.id())
+    }
+
+    /// Wishes an upgrade. Where it succeeds, signals go to the new process from then on.
+    pub async fn upgrade(&self, body: Value) -> Response {
+        let response = self.post("/api/v1/upgrade", body).await;
+        if response.status == 200 {
+            self.taken_over_by(response.json()["pid"].as_u64().unwrap());
+        }
+        response
+    }
+
+    /// Another process has taken over.
+    pub fn taken_over_by(&self, pid: u64) {
+        self.successor.set(Some(u32::try_from(pid).unwrap()));
+    }
+
+    /// The processes that belong to it: whoever names its directory on the command line.
+    pub fn processes(&self) -> Vec<u32> {
+        processes(self.dir())
+    }
+
+    /// Waits until none of its processes is left, whichever of them was started here.
+    pub async fn is_gone(&self) {
+        eventually("no process is left", || async {
+            let left = self.processes();
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        })
+        .await;
     }
 
     /// A connection to the listener `web`.
@@ -187,7 +231,8 @@ impl Proxy {
     /// As [`Proxy::restart`], and does not wait.
     pub fn respawn(&mut self) {
         assert!(self.child.try_wait().unwrap().is_some(), "it is still running");
-        self.child = spawn(self.dir.path(), &self.environment, &self.prelude);
+        self.child = spawn(self.dir.path(), &self.environment, &self.prelude, Stdio::null());
+        self.successor.set(None);
     }
 
     /// The log so far, of all its processes one after another.
@@ -285,6 +330,11 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Those that have taken over are nobody's children here.
+        while let left @ [_, ..] = &self.processes()[..] {
+            let pids: Vec<_> = left.iter().map(ToString::to_string).collect();
+            let _ = Command::new("sh").args(["-c", &format!("kill -KILL {}", pids.join(" "))]).status();
+        }
         let log = self.log();
         if std::thread::panicking() {
             eprintln!("--- the proxy's log\n{}\n---", last_lines(&self.log_path()));
@@ -344,12 +394,23 @@ fn binary_behind(prelude: &str) -> Command {
     command
 }
 
-fn spawn(dir: &Path, environment: &[(String, String)], prelude: &str) -> Child {
+/// Processes with this directory on their command line. One that has ended has none.
+fn processes(dir: &Path) -> Vec<u32> {
+    let dir = dir.as_os_str().as_encoded_bytes();
+    let names = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.windows(dir.len()).any(|part| part == dir)
+    };
+    let all = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    all.filter(names).collect()
+}
+
+fn spawn(dir: &Path, environment: &[(String, String)], prelude: &str, stdin: Stdio) -> Child {
     let append = |name| File::options().create(true).append(true).open(dir.join(name)).unwrap();
     let mut command = if prelude.is_empty() { binary() } else { binary_behind(prelude) };
     command.args(["run", "--config"]).arg(dir.join("pointsman.yaml")).current_dir(dir);
     command.envs(environment.iter().map(|(n, v)| (n, v))).env("RUST_BACKTRACE", "1");
-    command.stdin(Stdio::null()).stdout(append("stdout")).stderr(append("stderr")).spawn().unwrap()
+    command.stdin(stdin).stdout(append("stdout")).stderr(append("stderr")).spawn().unwrap()
 }
 
 fn address(ports: &RefCell<BTreeMap<String, Port>>, name: &str) -> SocketAddr {

@@ -103,9 +103,13 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-/// A socket's own time-out calls itself something else.
+/// A socket's own time-out calls itself something else; and whoever ends without having read all resets the line.
 fn in_time(error: rustix::io::Errno) -> io::Error {
-    if error == rustix::io::Errno::AGAIN { io::ErrorKind::TimedOut.into() } else { error.into() }
+    match error {
+        rustix::io::Errno::AGAIN => io::ErrorKind::TimedOut.into(),
+        rustix::io::Errno::CONNRESET => io::ErrorKind::UnexpectedEof.into(),
+        other => other.into(),
+    }
 }
 
 #[cfg(test)]
@@ -156,5 +160,9 @@ mod tests {
         old.hang_up();
         assert_eq!(new.hear::<u8>(SOON).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(old.say(&1, &[], SOON).is_err());
+        let (old, new) = pair();
+        old.say(&1, &[], SOON).unwrap();
+        drop(new);
+        assert_eq!(old.hear::<u8>(SOON).unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "it has not read all");
     }
 }
