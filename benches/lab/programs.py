@@ -136,14 +136,16 @@ class Pointsman:
 HEAD = 'admin: { listen: 127.0.0.1:@admin@ }\nstate: { path: "@dir@/state.db" }\nlisteners: { web: { bind: "127.0.0.1:@web@" } }\n'
 
 
-def blue_green(blue, green, workers=None, service=""):
-    """A configuration with service `shop`. Probes only connect, so that upstreams count nothing but requests."""
+def blue_green(blue, green, workers=None, service=None):
+    """A configuration with service `shop`, `service` being another line of it. Probes only connect, so that upstreams
+    count nothing but requests."""
     head = HEAD + (f"workers: {workers}\n" if workers else "")
+    more = f"    {service}\n" if service else ""
     return head + f"""services:
   shop:
     groups: {{ blue: {{ upstreams: ["{blue}"] }}, green: {{ upstreams: ["{green}"] }} }}
     health: {{ kind: tcp, interval: 1s }}
-{"".join(f"    {line}" + chr(10) for line in service.splitlines())}routes: [ {{ match: {{ path: / }}, service: shop }} ]
+{more}routes: [ {{ match: {{ path: / }}, service: shop }} ]
 telemetry: {{ log: warn }}
 """
 

@@ -157,6 +157,8 @@ def run(binary, quick):
         f"| messages there and back again; of the server's own; bytes to clients | {sum(r[3] for r in rows):,}; {sum(r[4] for r in rows):,}; "
         f"{sum(r[5] for r in rows):,} |",
         *(f"| {what} | **{count}** |" for what, count in zero.items()),
+        f"| of all these, told to end between two fragments of a message, which the library calls a protocol error; clients, servers | "
+        f"{sum('fragmented' in str(r[15]) for r in rows)}, {sum('fragmented' in str(r[16]) for r in rows)} |",
         f"| said, and not answered when the Close came | {sum(r[6] for r in rows):,} |",
         f"| new clients meanwhile | {new['good']:,}, {', '.join(f'{n:,} at {g}' for g, n in sorted(new['groups'].items()))} |",
         f"| resident memory before; with all tunnels idle; with traffic | {seen['before'] / 2**20:.1f}; {seen['idle'] / 2**20:.1f}; "
