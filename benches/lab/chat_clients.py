@@ -99,8 +99,8 @@ class Client:
             await asyncio.sleep(EVERY * random.uniform(0.5, 1.5))
 
     def row(self):
-        return {"id": self.number, "group": self.group, "said": self.said, "echoed": self.echoed, "pushed": self.pushed, "bytes": self.bytes,
-                "unanswered": len(self.outstanding), "closed_at": self.closed_at, "wrong": self.wrong, **self.end}
+        return {"id": self.number, "group": self.group, "said": self.said, "echoed": self.echoed, "pushed": self.pushed,
+                "bytes": self.bytes, "unanswered": len(self.outstanding), "closed_at": self.closed_at, "wrong": self.wrong, **self.end}
 
 
 class Clients:

@@ -76,15 +76,15 @@ def run(binary, quick):
     results.summary("flips", "Back and forth every 5 ms under full load", [
         "| | |", "|---|---|",
         f"| flips: `switch` with `drain`, there and back again | {len(rows):,} in {seconds} s |",
-        f"| of these at once, 5 ms after the one before; seen `drained` meanwhile | {len(hasty):,}; {sum(r[6] == 'drained' for r in hasty):,} |",
+        f"| of these at once, 5 ms after the one before; seen `drained` meanwhile | {len(hasty):,}; "
+        f"{sum(r[6] == 'drained' for r in hasty):,} |",
         f"| only when the old group was `drained` | {len(patient):,} |",
         f"| requests on a group from `drained` until it was given traffic again | **{late}** |",
         f"| requests meanwhile, over {CONNECTIONS} keep-alive connections that never pause | {load.requests:,} |",
         f"| failed | **{load.failed}** ({load.bad_status} by status, {load.socket_errors} on the socket) |",
         f"| requests that reached blue, green | {reached['blue']:,}, {reached['green']:,} |",
-        f"| until a switch was answered: median, largest | {results.median([r[4] for r in rows]):.2f} ms, {max(r[4] for r in rows):.2f} ms |",
-        f"| then until `drained` was seen: median, largest | {results.median([r[5] for r in patient]):.2f} ms, "
-        f"{max(r[5] for r in patient):.2f} ms |",
+        f"| until a switch was answered: median, largest | {results.middle_and_most([r[4] for r in rows])} |",
+        f"| then until `drained` was seen: median, largest | {results.middle_and_most([r[5] for r in patient])} |",
         f"| drains that ended otherwise, or not at all | **{len(wrong)}** |",
         "", "An upstream counts a request when its first bytes arrive. The count at `drained` is compared with the one directly before the "
         "switch back. A switch is durable before it is answered; where that took longer than 5 ms, the next one came at once.",

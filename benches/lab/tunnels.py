@@ -154,8 +154,8 @@ def run(binary, quick):
     results.summary("tunnels", "Thousands of WebSockets at the deadline of a drain", [
         "| | |", "|---|---|",
         f"| tunnels open at the switch; an eighth compressed, an eighth sends fragments | {seen['open']:,} |",
-        f"| messages there and back again; of the server's own; bytes to clients | {sum(r[3] for r in rows):,}; {sum(r[4] for r in rows):,}; "
-        f"{sum(r[5] for r in rows):,} |",
+        f"| messages there and back again; of the server's own; bytes to clients | "
+        f"{'; '.join(f'{sum(r[column] for r in rows):,}' for column in (3, 4, 5))} |",
         *(f"| {what} | **{count}** |" for what, count in zero.items()),
         f"| of all these, told to end between two fragments of a message, which the library calls a protocol error; clients, servers | "
         f"{sum('fragmented' in str(r[15]) for r in rows)}, {sum('fragmented' in str(r[16]) for r in rows)} |",
@@ -165,8 +165,9 @@ def run(binary, quick):
         f"{seen['busy'] / 2**20:.1f} MiB |",
         f"| memory of an idle tunnel | **{(seen['idle'] - seen['before']) / len(rows) / 1024:.2f} KiB** |",
         f"| until the switch was answered | {seen['answer_ms']:.1f} ms |",
-        f"| the drain: deadline after; ended after; how | {deadline - began:.1f} s; {ended - began:.1f} s; {drain['state']}: {drain['why']} |",
-        f"| first and last client closed, after the deadline | {min(closed, default=0):.2f} s, {max(closed, default=0):.2f} s |",
+        f"| the drain: deadline after; ended after; how | {deadline - began:.1f} s; {ended - began:.1f} s; "
+        f"{drain['state']}: {drain['why']} |",
+        f"| first and last client closed, after the deadline | {results.first_and_last(closed, 2)} |",
         f"| lines of the audit log | {', '.join(kind for kind in kinds if kind.startswith(('switch', 'drain'))) or 'none'} |",
         f"| metrics | {'; '.join(f'`{line}`' for line in seen['ended'])} |",
         "", f"Both sides are Python's `websockets`. Every message has a number and a checksum; sizes from 10 bytes to 64 KiB, one every "

@@ -9,7 +9,8 @@ def config(urls, number):
     text = programs.blue_green(*urls)
     routes = [f"{{ match: {{ path: /other }}, respond: {{ status: 200, body: \"{number}\" }} }}, ",
               "{ match: { path: /other }, service: other }, ", ""]
-    service = f"  other:\n    groups: {{ a: {{ upstreams: [\"{urls[1]}\"] }}, b: {{ upstreams: [\"{urls[0]}\"] }} }}\n    health: {{ kind: tcp }}\n"
+    groups = f'{{ a: {{ upstreams: ["{urls[1]}"] }}, b: {{ upstreams: ["{urls[0]}"] }} }}'
+    service = f"  other:\n    groups: {groups}\n    health: {{ kind: tcp }}\n"
     kind = number % 3
     return text.replace("routes: [ ", (service if kind == 1 else "") + "routes: [ " + routes[kind], 1)
 
@@ -48,7 +49,8 @@ def run(binary, quick):
         f"| tunnels closed | **{closed}** |",
         f"| tunnels that did not echo after a reload | **{silent}** |",
         f"| messages broken, out of order, missing or twice | **{wrong}** |",
-        f"| messages there and back again; of the server's own | {sum(row['echoed'] for row in ends):,}; {sum(row['pushed'] for row in ends):,} |",
-        f"| until a reload was answered: median, largest | {results.median([r[1] for r in rows]):.2f} ms, {max(r[1] for r in rows):.2f} ms |",
+        f"| messages there and back again; of the server's own | {sum(row['echoed'] for row in ends):,}; "
+        f"{sum(row['pushed'] for row in ends):,} |",
+        f"| until a reload was answered: median, largest | {results.middle_and_most([r[1] for r in rows])} |",
     ], binary, quick)
     return opened == tunnels and closed == 0 and wrong == 0 and silent == 0

@@ -183,23 +183,25 @@ def run(binary, quick):
     why = ("unmade", "refused", "cut", "wrong", "late")
     results.summary("upgrades", "Binary upgrades under load", [
         "| load | answered | failed | why | connections | ended in order by the proxy | stale |", "|---|---|---|---|---|---|---|",
-        *(f"| {name}: {LOADS[name][1]} | {f['answered']:,} | **{f['failed']}** | {', '.join(f'{f[key]} {key}' for key in why if f[key]) or '-'} | "
+        *(f"| {name}: {LOADS[name][1]} | {f['answered']:,} | **{f['failed']}** | "
+          f"{', '.join(f'{f[key]} {key}' for key in why if f[key]) or '-'} | "
           f"{f['connections']:,} | {f['orderly']:,} | **{f['stale']}** |" for name, f in figures.items()),
         "", "| | |", "|---|---|",
         f"| upgrades, by `pointsman upgrade` and by `POST /api/v1/upgrade` in turn | {len(rows)} |",
         f"| requests answered; failed | {total:,}; **{failed}** |",
         f"| answers through the old process on connections made after the upgrade was answered | **{stale}** |",
         f"| HTTP/2 streams that a GOAWAY left unprocessed, which a client may repeat | {sum(f['unprocessed'] for f in figures.values())} |",
-        f"| until an upgrade was answered: median, largest | {results.median([r['seen_ms'] for r in rows]):.0f}, "
-        f"{max(r['seen_ms'] for r in rows):.0f} ms |",
+        f"| until an upgrade was answered: median, largest | {results.middle_and_most([r['seen_ms'] for r in rows], 0)} |",
         f"| tunnels through the process that leaves, each time | {size.tunnels} |",
         f"| closed before their time | **{early}** |",
         f"| closed without a clean {CODE}, or with a broken message | **{unclean}** |",
-        f"| closed after the upgrade, first and last | {min(r['first_closed_s'] for r in rows):.1f} s, {max(r['last_closed_s'] for r in rows):.1f} s |",
-        f"| old process gone after the upgrade: first, last | {min(r['gone_after_s'] for r in rows):.1f} s, {max(r['gone_after_s'] for r in rows):.1f} s |",
+        f"| closed after the upgrade, first and last | "
+        f"{results.first_and_last([r[key] for r in rows for key in ('first_closed_s', 'last_closed_s')])} |",
+        f"| old process gone after the upgrade: first, last | {results.first_and_last([r['gone_after_s'] for r in rows])} |",
         f"| old processes that left with anything but 0 (something was cut) | **{cut}** |",
         f"| lines `upgrade` in the audit log | {events.count('upgrade')} |",
-        "", f"`shutdown: {{ timeout: {size.timeout}s }}`: its last tunnel is told {LEAD:g} s before that, the first {SPREAD} s earlier. A request "
-        "fails when its connection cannot be made or ends before the whole answer, or when the answer is not 200. Nothing is tried again.",
+        "", f"`shutdown: {{ timeout: {size.timeout}s }}`: its last tunnel is told {LEAD:g} s before that, the first {SPREAD} s earlier. A "
+        "request fails when its connection cannot be made or ends before the whole answer, or when the answer is not 200. "
+        "Nothing is tried again.",
     ], binary, quick)
-    return failed == 0 and stale == 0 and early == 0 and unclean == 0 and cut == 0 and total >= size.requests and events.count("upgrade") == len(rows)
+    return not any((failed, stale, early, unclean, cut)) and total >= size.requests and events.count("upgrade") == len(rows)
