@@ -18,17 +18,18 @@ BEFORE, AFTER = 1.5, 1.5  # seconds of load around the hold
 
 
 class Slow:
-    """Clients whose requests take long; one after another, until told to stop."""
+    """Clients whose requests take long; one after another, until told to stop. They begin at different times, so that
+    there is always one that has just begun."""
 
-    def __init__(self, port):
-        self.port, self.over = port, threading.Event()
+    def __init__(self, port, slow_ms):
+        self.port, self.over, self.apart = port, threading.Event(), slow_ms / 1000 / SLOW_CLIENTS
         self.done = self.failed = 0
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self.ask, args=(number,), daemon=True) for number in range(SLOW_CLIENTS)]
 
     def ask(self, number):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=programs.PATIENCE)
-        self.over.wait(0.02 * number)  # not all at the same time
+        self.over.wait(self.apart * number)
         while not self.over.is_set():
             try:
                 connection.request("GET", "/slow")
@@ -56,7 +57,7 @@ def switch(proxy, groups, kind, load_options, to):
     """One switch with a hold under load; gives its row."""
     old = groups["blue" if to == "green" else "green"]
     rate, connections, seconds = load_options
-    with Slow(proxy.port) as slow, native.fixed_rate(proxy.port, connections, rate, seconds) as load:
+    with Slow(proxy.port, KINDS[kind]) as slow, native.fixed_rate(proxy.port, connections, rate, seconds) as load:
         time.sleep(BEFORE)
         admin = proxy.admin()
         started = time.perf_counter()
@@ -66,7 +67,7 @@ def switch(proxy, groups, kind, load_options, to):
         figures = load.end(seconds + programs.PATIENCE)
     late = old.requests() - count
     lost = figures["total"] - figures["answered"] + slow.failed
-    held = receipt["held"]
+    held = receipt["hold"]
     return [kind, to, round(1e3 * (answered - started), 1), held["ms"], held["waited"], figures["total"] + slow.done + slow.failed, lost,
             round(figures["p50_us"] / 1e3, 2), round(figures["p99_us"] / 1e3, 2), round(figures["max_us"] / 1e3, 2), late]
 
