@@ -19,6 +19,7 @@ from . import native, programs, results, talkers
 CODE = 1012
 LEAD = 3.0     # seconds before the end of the old process at which it has told its last tunnel
 SPREAD = 1     # seconds over which it tells them
+FRESH = 50     # connections that we make ourselves, one after another, as soon as an upgrade is answered
 EARLY = 0.2    # what clocks and the beginning of the end may differ by
 LOADS = {      # mode, connections, microseconds between an answer and the next request
     "keep-alive, at full speed": ("keep", 32, 0),
@@ -132,17 +133,20 @@ def upgrade(processes, loads, number, clients, size):
     at = time.time()
     for load in loads:
         load.belongs_to(number)
-    fresh = [processes.answering() for _ in range(50)]
+    fresh = [(time.time() - at, processes.answering()) for _ in range(FRESH)]
+    stale = [begun for begun, process in fresh if process != number]
     programs.eventually("the old process is gone", lambda: processes.code(old) is not None, within=size.timeout + 10)
     gone = time.time()
     ends, _ = clients.end(5)
     closed = [row["closed_at"] - at for row in ends if row["closed_at"]]
+    unclean = [row for row in ends if [row.get("received"), row.get("sent")] != [CODE, CODE] or row["wrong"]]
     return {"upgrade": number, "by": "command" if number % 2 else "api", "old": old, "new": answer["pid"], "ms": round(answer["ms"], 1),
             "seen_ms": round(1e3 * (at - began), 1), "gone_after_s": round(gone - at, 2), "code": processes.code(old),
-            "requests": sum(load.answered() for load in loads) - before, "stale": sum(process != number for process in fresh),
+            "requests": sum(load.answered() for load in loads) - before, "stale": len(stale),
+            "last_stale_ms": round(1e3 * max(stale), 1) if stale else "",
             "tunnels": len(ends), "first_closed_s": round(min(closed, default=0), 2), "last_closed_s": round(max(closed, default=0), 2),
             "early": sum(after < size.timeout - LEAD - SPREAD - EARLY for after in closed),
-            "unclean": sum([row.get("received"), row.get("sent")] != [CODE, CODE] or bool(row["wrong"]) for row in ends)}
+            "unclean": len(unclean), "why": "; ".join(sorted({row["wrong"] or row.get("why") or "not closed" for row in unclean}))}
 
 
 def measure(binary, size):
@@ -190,6 +194,8 @@ def run(binary, quick):
         f"| upgrades, by `pointsman upgrade` and by `POST /api/v1/upgrade` in turn | {len(rows)} |",
         f"| requests answered; failed | {total:,}; **{failed}** |",
         f"| answers through the old process on connections made after the upgrade was answered | **{stale}** |",
+        f"| the last of {FRESH} such connections that was, after the answer, at each upgrade | "
+        f"{', '.join('%s ms' % row['last_stale_ms'] if row['stale'] else 'none' for row in rows)} |",
         f"| HTTP/2 streams that a GOAWAY left unprocessed, which a client may repeat | {sum(f['unprocessed'] for f in figures.values())} |",
         f"| until an upgrade was answered: median, largest | {results.middle_and_most([r['seen_ms'] for r in rows], 0)} |",
         f"| tunnels through the process that leaves, each time | {size.tunnels} |",
@@ -202,6 +208,6 @@ def run(binary, quick):
         f"| lines `upgrade` in the audit log | {events.count('upgrade')} |",
         "", f"`shutdown: {{ timeout: {size.timeout}s }}`: its last tunnel is told {LEAD:g} s before that, the first {SPREAD} s earlier. A "
         "request fails when its connection cannot be made or ends before the whole answer, or when the answer is not 200. "
-        "Nothing is tried again.",
+        "Nothing is tried again.", *(f"Unexpected: upgrade {row['upgrade']}: {row['why']}" for row in rows if row["why"]),
     ], binary, quick)
     return not any((failed, stale, early, unclean, cut)) and total >= size.requests and events.count("upgrade") == len(rows)
