@@ -103,8 +103,8 @@ class Admin:
         content = answer.read()
         return answer.status, json.loads(content) if content[:1] in (b"{", b"[") else content.decode()
 
-    def switch(self, to):
-        status, answer = self.ask("POST", "/api/v1/services/shop/switch", {"to": to})
+    def switch(self, to, **more):
+        status, answer = self.ask("POST", "/api/v1/services/shop/switch", {"to": to, **more})
         if status != 200:
             raise RuntimeError(f"the switch to {to} was refused with {status}: {answer}")
         return answer
@@ -136,14 +136,16 @@ class Pointsman:
 HEAD = 'admin: { listen: 127.0.0.1:@admin@ }\nstate: { path: "@dir@/state.db" }\nlisteners: { web: { bind: "127.0.0.1:@web@" } }\n'
 
 
-def blue_green(blue, green, workers=None):
-    """A configuration with service `shop`. Probes only connect, so that upstreams count nothing but requests."""
+def blue_green(blue, green, workers=None, service=None):
+    """A configuration with service `shop`, `service` being another line of it. Probes only connect, so that upstreams
+    count nothing but requests."""
     head = HEAD + (f"workers: {workers}\n" if workers else "")
+    more = f"    {service}\n" if service else ""
     return head + f"""services:
   shop:
     groups: {{ blue: {{ upstreams: ["{blue}"] }}, green: {{ upstreams: ["{green}"] }} }}
     health: {{ kind: tcp, interval: 1s }}
-routes: [ {{ match: {{ path: / }}, service: shop }} ]
+{more}routes: [ {{ match: {{ path: / }}, service: shop }} ]
 telemetry: {{ log: warn }}
 """
 

@@ -47,3 +47,13 @@ def quantile(values, q):
 
 
 median = statistics.median
+
+
+def middle_and_most(values, digits=2, unit="ms"):
+    """The median and the largest, for people."""
+    return f"{median(values):.{digits}f}, {max(values):.{digits}f} {unit}"
+
+
+def first_and_last(values, digits=1, unit="s"):
+    """The smallest and the largest, for people."""
+    return f"{min(values, default=0):.{digits}f}, {max(values, default=0):.{digits}f} {unit}"

@@ -5,8 +5,9 @@
 //
 // usage: fixed_rate PORT CONNECTIONS RATE SECONDS REQUEST
 //
-// One thread, epoll with a timeout of nanoseconds. The first tenth is warm-up and not counted. Prints
-// one line of key=value. Requests that are unanswered one second after the last was due count as if answered then.
+// One thread, epoll with a timeout of nanoseconds. The first tenth is warm-up and not counted, but for the largest.
+// Prints one line of key=value. Requests that are unanswered one second after the last was due count as if answered
+// then; `sent` says how many were made at all.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -124,8 +125,11 @@ int main(int argc, char **argv) {
     for (long i = 0; i < total; i++)
         if (!latency[i]) latency[i] = now > due[i] ? now - due[i] : 0;
     qsort(latency + first, total - first, sizeof *latency, ascending);
-    uint64_t *counted = latency + first;
-    printf("answered=%ld failed=%ld seconds=%.4f p50_us=%.1f p99_us=%.1f\n", answered, failed, (finished - start) / 1e9,
-           counted[(total - first) / 2] / 1e3, counted[(total - first) * 99 / 100] / 1e3);
+    uint64_t *counted = latency + first, largest = latency[total - 1];
+    for (long i = 0; i < first; i++)
+        if (latency[i] > largest) largest = latency[i];
+    printf("answered=%ld failed=%ld seconds=%.4f p50_us=%.1f p99_us=%.1f max_us=%.1f total=%ld sent=%ld\n", answered, failed,
+           (finished - start) / 1e9, counted[(total - first) / 2] / 1e3, counted[(total - first) * 99 / 100] / 1e3, largest / 1e3, total,
+           sent);
     return 0;
 }

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from lab import programs
+from lab import native, programs
 
 HERE = pathlib.Path(__file__).resolve().parent
 PACKAGES = {"nginx": "nginx-light", "haproxy": "haproxy", "caddy": "caddy", "wrk": "wrk", "h2load": "nghttp2-client",
@@ -54,9 +54,5 @@ def envoy():
 
 
 def fixed_rate():
-    """The open-loop load generator, compiled anew when its source is newer."""
-    source, binary = HERE / "fixed_rate.c", programs.target() / "peers-fixed-rate"
-    if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
-        binary.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run([path("cc"), "-O2", "-Wall", "-Wextra", "-Werror", "-o", binary, source, "-lm"], check=True)
-    return binary
+    """The open-loop load generator."""
+    return native.compiled(HERE / "fixed_rate.c")

@@ -158,8 +158,6 @@ async fn at_the_deadline_of_a_drain_every_websocket_hears_so_on_both_sides_and_t
     assert_eq!((ended(&proxy, "told").await, ended(&proxy, "cut").await), (4, 0));
 }
 
-
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_in_the_middle_of_a_drain_keeps_its_tunnels() {
     let (blue, green) = (upgrading("blue"), upgrading("green"));

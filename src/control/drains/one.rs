@@ -206,7 +206,8 @@ fn left_over(tunnels: u64, counts: &Counts, hook: Option<&Hook>) -> String {
         left.push(format!("{} still open", several(counts.tunnels, "tunnel")));
     }
     if counts.in_flight > 0 {
-        let streams = if counts.streams > 0 { format!(" ({})", several(counts.streams, "stream")) } else { String::new() };
+        let streams =
+            if counts.streams > 0 { format!(" ({})", several(counts.streams, "stream")) } else { String::new() };
         left.push(format!("{}{streams} still under way", several(counts.in_flight, "request")));
     }
     if let Some(hook) = hook.filter(|hook| !hook.is_content()) {
