@@ -116,8 +116,8 @@ async fn a_switch_behind_a_hold_waits_for_what_is_under_way_and_ends_the_hold_wi
     assert_eq!(waits.await.unwrap(), [0, 1_000_000], "it was let go before the switch was published");
     assert!(held(&plane, "shop").is_none() && held(&plane, "api").is_none());
     let again = switching(&plane, &["shop", "api"], LONG, keyed("k")).await.unwrap().unwrap();
-    // How long it took until it was published is not known yet when the receipt is written.
-    assert_eq!(Receipt { ms: receipt.ms, ..again }, receipt);
+    let told = |receipt: &Receipt| (receipt.version, receipt.event, receipt.hold.map(|h| h.waited));
+    assert_eq!((told(&again), &again.services), (told(&receipt), &receipt.services));
     eventually_kinds(&plane, &["hold", "switch", "release"]).await;
 }
 

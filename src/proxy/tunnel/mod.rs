@@ -86,12 +86,13 @@ pub(super) fn open(
 
 impl Tunnel {
     /// Copies in both directions until both have closed, one has failed, the tunnel was idle for too long, or was told
-    /// to end. `early` was read from the client already.
-    pub(super) async fn join<C>(self: Box<Self>, client: C, early: BytesMut)
+    /// to end. `early` was read from the client already. Not an async function: that would keep what it is given
+    /// beside what it makes of it, for as long as the tunnel lives.
+    pub(super) fn join<C>(self: Box<Self>, client: C, early: BytesMut) -> impl Future<Output = ()>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self { mut exchange, enrolled, client: served, busy: _busy, upstream } = *self;
+        let Self { mut exchange, enrolled, client: served, busy, upstream } = *self;
         let idle = exchange.claim.service().timeouts.tunnel_idle;
         let (upstream, held) = upstream.into_parts();
         let mut joined = Joined {
@@ -101,22 +102,24 @@ impl Tunnel {
             alarm: Alarm::default(),
             closing: None,
         };
-        let worker = Rc::clone(&exchange.worker);
         let mut listens = false;
-        let end = poll_fn(|cx| {
-            if !std::mem::replace(&mut listens, true) {
-                enrolled.notice().listen(cx);
+        async move {
+            let end = poll_fn(|cx| {
+                if !std::mem::replace(&mut listens, true) {
+                    enrolled.notice().listen(cx);
+                }
+                let polled = joined.poll(enrolled.notice(), &mut exchange.worker.scratch(), cx);
+                if polled.is_pending() && served.progress.order() == Order::Close {
+                    return Poll::Ready(TunnelEnd::Cut);
+                }
+                polled
+            })
+            .await;
+            exchange.claim.slot().tunnel_ends[end as usize].add(1);
+            if let Some(record) = &mut exchange.record {
+                record.bytes = joined.upstream.passed;
             }
-            let polled = joined.poll(enrolled.notice(), &mut worker.scratch(), cx);
-            if polled.is_pending() && served.progress.order() == Order::Close {
-                return Poll::Ready(TunnelEnd::Cut);
-            }
-            polled
-        })
-        .await;
-        exchange.claim.slot().tunnel_ends[end as usize].add(1);
-        if let Some(record) = &mut exchange.record {
-            record.bytes = joined.upstream.passed;
+            drop(busy);
         }
     }
 }
