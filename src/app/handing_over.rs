@@ -20,14 +20,34 @@ const RELEASED_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) enum Upgrade {
     /// Another process is in our place.
-    Done(Successor),
+    Done(Box<Done>),
     /// All is as it was.
     Failed,
     /// All is as it was, and the process was told to stop meanwhile.
     Interrupted,
 }
 
-/// Tries to put another process in our place, and answers whoever wished it.
+/// An upgrade that is done, but not answered yet.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) successor: Successor,
+    wish: UpgradeWish,
+    started: Instant,
+}
+
+impl Done {
+    /// Tells whoever wished it: from now on all new connections are the other process's.
+    pub(super) fn answer(self) -> Successor {
+        let Self { successor, wish, started } = self;
+        let (pid, version, old_pid) = (successor.pid, successor.version.clone(), std::process::id());
+        let ms = started.elapsed().as_secs_f64() * 1000.0;
+        // Whoever waited may be gone.
+        let _ = wish.reply.send(Ok(Upgraded { pid, version, old_pid, ms }));
+        successor
+    }
+}
+
+/// Tries to put another process in our place; answers whoever wished it where that has failed.
 pub(super) async fn upgrade(serving: &Serving, program: &Program, wish: UpgradeWish, signals: &mut Signals) -> Upgrade {
     let started = Instant::now();
     tracing::info!(actor = wish.origin.actor, binary = ?wish.binary, config = ?wish.config, "an upgrade begins");
@@ -44,13 +64,7 @@ pub(super) async fn upgrade(serving: &Serving, program: &Program, wish: UpgradeW
         }
     };
     match result {
-        Ok(successor) => {
-            let (pid, version, old_pid) = (successor.pid, successor.version.clone(), std::process::id());
-            let ms = started.elapsed().as_secs_f64() * 1000.0;
-            // Whoever waited may be gone.
-            let _ = wish.reply.send(Ok(Upgraded { pid, version, old_pid, ms }));
-            Upgrade::Done(successor)
-        }
+        Ok(successor) => Upgrade::Done(Box::new(Done { successor, wish, started })),
         Err(failure) => {
             let told = failure.told();
             tracing::error!(error = told, "the upgrade has failed; this process serves as before");

@@ -6,15 +6,15 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
 
+use super::handing_over::Done;
 use super::serving::{Admin, Serving};
 use super::signals::Signals;
 use super::systemd;
-use super::upgrade::Successor;
 use crate::admin::Orders;
 use crate::control::Joiner;
 use crate::control::handle::Handle;
 use crate::control::handover::State;
-use crate::proxy::{Farewell, Idle, UnderWay, Workers};
+use crate::proxy::{Farewell, Idle, Leaving, UnderWay, Workers};
 use crate::telemetry::access_log;
 
 /// Why the process leaves.
@@ -23,7 +23,7 @@ pub(super) enum Occasion {
     /// It was told to.
     Told,
     /// Another process is in its place.
-    Succeeded(Successor),
+    Succeeded(Box<Done>),
 }
 
 /// Leaves in order; a further signal ends it at once. The exit code says whether anything was cut.
@@ -65,10 +65,10 @@ async fn go(serving: Serving, occasion: Occasion, under_way: Arc<OnceLock<Arc<Un
             close(admin).await;
             cut
         }
-        Occasion::Succeeded(successor) => {
+        Occasion::Succeeded(done) => {
             // Who asks now, asks the other process.
             let closing = tokio::spawn(close(admin));
-            let cut = fade(&handle, workers, &successor, &under_way).await;
+            let cut = fade(&handle, workers, *done, &under_way).await;
             let _ = closing.await;
             cut
         }
@@ -89,17 +89,22 @@ async fn finish(handle: &Handle, workers: Workers, under_way: &OnceLock<Arc<Unde
     handle.stopping();
     tokio::time::sleep(times.lame_duck).await;
     handle.close_ports().await;
-    part(workers, Farewell { within: times.timeout, idle: Idle::Dismissed }, under_way).await
+    over(begun(workers, Farewell { within: times.timeout, idle: Idle::Dismissed }, under_way)).await
 }
 
 /// Another process accepts from the same queues: what is left here is finished, by what that one publishes.
-async fn fade(handle: &Handle, workers: Workers, successor: &Successor, under_way: &OnceLock<Arc<UnderWay>>) -> usize {
-    let times = handle.shutdown();
-    tracing::info!(pid = successor.pid, version = successor.version, timeout = ?times.timeout, "another process has taken over: leaving");
-    let states = successor.states();
+async fn fade(handle: &Handle, workers: Workers, done: Done, under_way: &OnceLock<Arc<UnderWay>>) -> usize {
+    let within = handle.shutdown().timeout;
+    let states = done.successor.states();
     handle.close_ports().await;
+    let leaving = begun(workers, Farewell { within, idle: Idle::Awaited }, under_way);
+    leaving.under_way().all_told().await;
+    // The line to it is kept until all is over.
+    let successor = done.answer();
+    let (pid, version) = (successor.pid, &successor.version);
+    tracing::info!(pid, version, timeout = ?within, "another process has taken over: leaving");
     tokio::select! {
-        cut = part(workers, Farewell { within: times.timeout, idle: Idle::Awaited }, under_way) => cut,
+        cut = over(leaving) => cut,
         () = follow(handle, states) => unreachable!("it follows for as long as it is polled"),
     }
 }
@@ -115,10 +120,14 @@ async fn follow(handle: &Handle, mut states: mpsc::Receiver<State>) {
     std::future::pending::<()>().await;
 }
 
-async fn part(workers: Workers, farewell: Farewell, under_way: &OnceLock<Arc<UnderWay>>) -> usize {
+fn begun(workers: Workers, farewell: Farewell, under_way: &OnceLock<Arc<UnderWay>>) -> Leaving {
     let leaving = workers.leave(farewell);
     // Set once: workers leave once.
     let _ = under_way.set(leaving.under_way());
+    leaving
+}
+
+async fn over(leaving: Leaving) -> usize {
     tokio::task::spawn_blocking(move || leaving.wait()).await.unwrap_or_else(|error| {
         tracing::error!(%error, "stopping the workers failed");
         1

@@ -91,7 +91,7 @@ async fn serve(mut serving: Serving, program: &Program, mut signals: Signals) ->
             Wish::Other(Event::Failed) => anyhow::bail!("the controller ended by itself; see the log"),
             Wish::Other(Event::Upgrade(wish)) => {
                 match handing_over::upgrade(&serving, program, wish, &mut signals).await {
-                    Upgrade::Done(successor) => break Occasion::Succeeded(successor),
+                    Upgrade::Done(done) => break Occasion::Succeeded(done),
                     Upgrade::Failed => {}
                     Upgrade::Interrupted => break Occasion::Told,
                 }

@@ -130,8 +130,10 @@ impl Entrance {
     async fn next(&self, doors: &Doors) -> Option<io::Result<Arrived>> {
         match doors.are() {
             Are::Open => tokio::select! {
-                arrived = poll_fn(|cx| self.poll_accept(cx)) => Some(arrived),
+                // First: nobody is let in any more who has not been accepted by then.
+                biased;
                 () = doors.turned.notified() => self.waiting(doors).await,
+                arrived = poll_fn(|cx| self.poll_accept(cx)) => Some(arrived),
             },
             Are::Closing | Are::Shut => self.waiting(doors).await,
         }

@@ -10,11 +10,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+
 use super::connection::Order;
 use super::worker::Worker;
 
 /// What was sent before a client could know that we leave has arrived after this time.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// A worker turns to its orders within a fraction of a second, unless the machine is beside itself.
+const TOLD_WITHIN: Duration = Duration::from_secs(3);
 
 /// From one look at what is left to the next.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -39,17 +44,30 @@ pub enum Idle {
 
 /// How many connections have a request or a tunnel. Each worker writes its own number, from the farewell on.
 #[derive(Debug)]
-pub struct UnderWay(Vec<AtomicUsize>);
+pub struct UnderWay {
+    of: Vec<AtomicUsize>,
+    /// A permit for each worker that accepts no more and has told all its clients.
+    told: Semaphore,
+}
 
 impl UnderWay {
     pub(super) fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| AtomicUsize::new(0)).collect())
+        Self { of: (0..workers).map(|_| AtomicUsize::new(0)).collect(), told: Semaphore::new(0) }
+    }
+
+    /// Resolves when all workers have shut their doors and told their clients, or do not come to it.
+    pub async fn all_told(&self) {
+        let workers = u32::try_from(self.of.len()).unwrap_or(u32::MAX);
+        let told = tokio::time::timeout(TOLD_WITHIN, self.told.acquire_many(workers)).await;
+        if told.is_err() {
+            tracing::warn!("not every worker has said that it accepts no more");
+        }
     }
 
     /// Right to a fraction of a second; at the end, those that were cut.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.0.iter().map(|worker| worker.load(Ordering::Acquire)).sum()
+        self.of.iter().map(|worker| worker.load(Ordering::Acquire)).sum()
     }
 }
 
@@ -93,16 +111,20 @@ pub(super) async fn leave(worker: &Rc<Worker>, farewell: Farewell, under_way: &U
     // Closed, not cut.
     worker.tunnels.say_farewell_before(deadline);
     let connections = &worker.connections;
+    let mut told = false;
     loop {
         let late = Instant::now() >= deadline;
         // Again and again: somebody may just have been let in.
         connections.tell_all(if Instant::now() >= dismissal { Order::Depart } else { Order::Finish });
-        under_way.0[worker.index].store(connections.busy(), Ordering::Release);
+        under_way.of[worker.index].store(connections.busy(), Ordering::Release);
+        if !std::mem::replace(&mut told, true) {
+            under_way.told.add_permits(1);
+        }
         // The first look comes before whoever waits in the kernel's queue has been let in.
         tokio::time::sleep(LOOK_EVERY).await;
         if (connections.is_empty() && worker.tunnels.is_empty()) || late {
             break;
         }
     }
-    under_way.0[worker.index].store(connections.busy(), Ordering::Release);
+    under_way.of[worker.index].store(connections.busy(), Ordering::Release);
 }
