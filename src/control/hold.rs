@@ -168,7 +168,7 @@ impl Controller {
     ) -> Result<HoldReceipt, Rejected> {
         self.check_versions(&[service], origin)?;
         self.spec_of(service)?;
-        let ended = self.take_holds(&[service]);
+        let ended = self.take_holds(&[service], End::Released);
         let held = ended.first().map(|(_, under_way)| under_way.was());
         let events = end_events(&ended, End::Released, origin);
         let version = self.running.desired.version;
@@ -215,7 +215,7 @@ impl Controller {
             let replaced = holds.insert(name.clone(), Arc::new(UnderWay { hold, began, since, until, actor, to }));
             // One whose time was over a moment ago.
             if let Some(over) = replaced {
-                over.hold.end();
+                over.hold.expire();
             }
         }
         self.publish(Running { holds: Arc::new(holds), ..(*self.running).clone() });
@@ -223,7 +223,7 @@ impl Controller {
     }
 
     /// Takes the services' holds out of the table and ends them. Gives those that there were.
-    pub(super) fn take_holds(&mut self, services: &[&ServiceName]) -> Vec<(ServiceName, Arc<UnderWay>)> {
+    pub(super) fn take_holds(&mut self, services: &[&ServiceName], end: End) -> Vec<(ServiceName, Arc<UnderWay>)> {
         let (mut holds, mut taken) = ((*self.running.holds).clone(), Vec::new());
         for &name in services {
             taken.extend(holds.remove_entry(name));
@@ -231,7 +231,10 @@ impl Controller {
         if !taken.is_empty() {
             self.publish(Running { holds: Arc::new(holds), ..(*self.running).clone() });
             for (_, under_way) in &taken {
-                under_way.hold.end();
+                match end {
+                    End::Released | End::ServiceGone => under_way.hold.end(),
+                    End::Expired => under_way.hold.expire(),
+                }
             }
         }
         taken
@@ -247,7 +250,7 @@ impl Controller {
         let now = Instant::now();
         let over = |(_, under_way): &(&ServiceName, &Arc<UnderWay>)| under_way.hold.until() <= now;
         let names: Vec<_> = self.running.holds.iter().filter(over).map(|(name, _)| name.clone()).collect();
-        let ended = self.take_holds(&names.iter().collect::<Vec<_>>());
+        let ended = self.take_holds(&names.iter().collect::<Vec<_>>(), End::Expired);
         if !ended.is_empty() {
             self.note_all(end_events(&ended, End::Expired, &Origin::default())).await;
         }
@@ -256,7 +259,7 @@ impl Controller {
     /// Ends everything that is held: the process is on its way down.
     pub(super) async fn end_all_holds(&mut self) {
         let names: Vec<_> = self.running.holds.keys().cloned().collect();
-        let ended = self.take_holds(&names.iter().collect::<Vec<_>>());
+        let ended = self.take_holds(&names.iter().collect::<Vec<_>>(), End::Released);
         if !ended.is_empty() {
             self.note_all(end_events(&ended, End::Released, &Origin::default())).await;
         }

@@ -147,7 +147,7 @@ impl Controller {
             self.refused(&request, &origin, rejected).await;
         }
         // Where the switch was published, they are out of the table already.
-        self.take_holds(&names);
+        self.take_holds(&names, End::Released);
         let ended: Vec<_> = under_way.into_iter().map(|(name, h)| (name.clone(), Arc::clone(h))).collect();
         for (_, under_way) in &ended {
             under_way.hold.end();
@@ -171,7 +171,7 @@ impl Controller {
     pub(super) async fn give_up_switch(&mut self, service: &ServiceName) {
         let Some(at) = self.switches.iter().position(|s| s.services.contains(service)) else { return };
         let HeldSwitch { request, origin, reply, services, .. } = self.switches.swap_remove(at);
-        let ended = self.take_holds(&services.iter().collect::<Vec<_>>());
+        let ended = self.take_holds(&services.iter().collect::<Vec<_>>(), End::Released);
         let rejected = Rejected::HoldReleased { service: service.clone() };
         self.refused(&request, &origin, &rejected).await;
         let _ = reply.send(Err(rejected));

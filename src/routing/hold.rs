@@ -33,13 +33,21 @@ pub struct HoldTotals {
 pub struct Hold {
     until: Instant,
     room: Room,
-    /// Whether it was ended before its time.
-    ended: watch::Sender<bool>,
+    stand: watch::Sender<Stand>,
     waiting: AtomicU32,
     most: AtomicU32,
     bytes: AtomicU64,
     refused: AtomicU64,
     totals: Arc<HoldTotals>,
+}
+
+/// How a hold stands, by the controller's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    On,
+    LetGo,
+    /// Its time was over, and nobody had let go.
+    Over,
 }
 
 /// Why a request was not let go to a group.
@@ -72,7 +80,7 @@ impl Hold {
         Self {
             until,
             room,
-            ended: watch::Sender::new(false),
+            stand: watch::Sender::new(Stand::On),
             waiting: AtomicU32::new(0),
             most: AtomicU32::new(0),
             bytes: AtomicU64::new(0),
@@ -84,7 +92,7 @@ impl Hold {
     /// Whether new requests wait.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        !*self.ended.borrow() && Instant::now() < self.until
+        *self.stand.borrow() == Stand::On && Instant::now() < self.until
     }
 
     /// When it ends by itself.
@@ -96,7 +104,12 @@ impl Hold {
     /// Lets everybody go who waits. Only the controller calls this; the published table has no hold any more, or
     /// another one.
     pub fn end(&self) {
-        self.ended.send_replace(true);
+        self.stand.send_replace(Stand::LetGo);
+    }
+
+    /// Ends it because its time is over: who still waits is too late. As [`Hold::end`].
+    pub fn expire(&self) {
+        self.stand.send_replace(Stand::Over);
     }
 
     /// Waits until the request is let go; so many bytes have come of it.
@@ -109,9 +122,10 @@ impl Hold {
             self.totals.refused.fetch_add(1, Ordering::Relaxed);
             return Err(NotLetGo::Full(self.until.saturating_duration_since(Instant::now())));
         };
-        let mut ended = self.ended.subscribe();
-        // It ends with an answer: whoever waits holds on to the sender.
-        if timeout_at(self.until, ended.wait_for(|ended| *ended)).await.is_ok() {
+        let mut stand = self.stand.subscribe();
+        // The controller's clock may be a little ahead of this worker's: it must not make a difference to anybody.
+        let ended = timeout_at(self.until, stand.wait_for(|stand| *stand != Stand::On)).await;
+        if ended.is_ok_and(|stand| stand.is_ok_and(|stand| *stand == Stand::LetGo)) {
             return Ok(());
         }
         self.totals.expired.fetch_add(1, Ordering::Relaxed);
@@ -207,6 +221,16 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(hold.wait(1).await, Err(NotLetGo::Expired));
         assert_eq!((begun.elapsed().as_secs(), hold.is_on(), hold.totals.expired()), (TIME.as_secs(), false, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_when_it_is_said_to_be_over_is_too_late() {
+        let hold = hold(9, 900);
+        let waits = wait(&hold, 1);
+        tokio::task::yield_now().await;
+        hold.expire();
+        assert_eq!(waits.await.unwrap(), Err(NotLetGo::Expired));
+        assert_eq!((hold.is_on(), hold.totals.expired()), (false, 1));
     }
 
     #[tokio::test(start_paused = true)]
