@@ -97,15 +97,16 @@ async fn another_file_with_more_workers_and_other_ports_is_taken_over_to() {
     let config = crate::support::proxy::blue_green(&blue, &green, "");
     let two = "{ web: { bind: \"127.0.0.1:@web@\" }, gone: { bind: \"127.0.0.1:@gone@\" } }";
     let mut proxy = Proxy::start(&config.replace("{ web: { bind: \"127.0.0.1:@web@\" } }", two)).await;
+    let [of_workers, of_listeners] = ["workers: .*", "listeners: .*"].map(|line| regex::Regex::new(line).unwrap());
     for (workers, renamed) in [("4", "front"), ("1", "web"), ("3", "door")] {
         let text = std::fs::read_to_string(proxy.config_path()).unwrap();
-        let text = regex::Regex::new("workers: .*").unwrap().replace(&text, format!("workers: {workers}")).into_owned();
+        let text = of_workers.replace(&text, format!("workers: {workers}")).into_owned();
         let listeners = format!(
             "listeners: {{ {renamed}: {{ bind: \"{}\" }}, added: {{ bind: \"{}\" }} }}",
             proxy.address("web"),
             proxy.address("added")
         );
-        let text = regex::Regex::new("listeners: .*").unwrap().replace(&text, listeners).into_owned();
+        let text = of_listeners.replace(&text, listeners).into_owned();
         let path = proxy.dir().join(format!("{renamed}.yaml"));
         std::fs::write(&path, text).unwrap();
         let path = path.to_str().unwrap().to_owned();

@@ -72,7 +72,7 @@ fn every_example_is_sound() {
 #[test]
 fn the_full_example_becomes_the_spec_that_it_says() {
     let spec = full(&|name| (name == "POINTSMAN_WORKERS").then(|| "7".to_owned())).spec;
-    assert_eq!((spec.shutdown.lame_duck, spec.shutdown.timeout), (Duration::ZERO, Duration::from_secs(30)));
+    assert_eq!(spec.shutdown, super::spec::Shutdown::default());
     assert_eq!(spec.workers, 7);
     assert_eq!(spec.resolver.servers, ["10.0.0.2:53".parse().unwrap(), "[::1]:5353".parse().unwrap()]);
     assert_eq!(full(&|_| None).spec.workers, 2);

@@ -69,6 +69,8 @@ impl Drop for Seat {
 pub(super) struct Doors {
     are: Cell<Are>,
     turned: Notify,
+    /// Accepted, and not yet among the worker's connections.
+    between: Cell<usize>,
 }
 
 /// How the doors are.
@@ -90,6 +92,36 @@ impl Doors {
 
     fn are(&self) -> Are {
         self.are.get()
+    }
+
+    /// Whether somebody was accepted who is not among the worker's connections yet.
+    pub(super) fn is_somebody_between(&self) -> bool {
+        self.between.get() > 0
+    }
+}
+
+/// Somebody who was accepted and is not among the worker's connections yet, because there is no place, or because the
+/// connection has to say first whose it is.
+#[derive(Debug)]
+pub(super) struct Between(Rc<Worker>);
+
+impl Between {
+    fn new(worker: &Rc<Worker>) -> Self {
+        let between = &worker.doors.between;
+        between.set(between.get() + 1);
+        Self(Rc::clone(worker))
+    }
+
+    /// Who has accepted them.
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        &self.0
+    }
+}
+
+impl Drop for Between {
+    fn drop(&mut self) {
+        let between = &self.0.doors.between;
+        between.set(between.get() - 1);
     }
 }
 
@@ -157,8 +189,9 @@ pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>, entrance: E
     while let Some(arrived) = entrance.next(&worker.doors).await {
         match arrived {
             Ok((socket, peer)) => {
+                let between = Between::new(&worker);
                 let Some(seat) = Seat::take(&worker, listener.id).await else { return };
-                connection::spawn(&worker, listener.id, peer, seat, socket);
+                connection::spawn(between, listener.id, peer, seat, socket);
             }
             Err(error) => pause(&listener, &error).await,
         }

@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-use super::accept::{self, Seat};
+use super::accept::{self, Between, Seat};
 use super::body::{Grpc, ResponseBody};
 use super::client::Peer;
 use super::error::ProxyError;
@@ -180,10 +180,10 @@ impl Drop for Busy {
 }
 
 /// Serves a new connection in a task of its own.
-pub(super) fn spawn(worker: &Rc<Worker>, listener: u64, peer: Option<IpAddr>, seat: Seat, mut socket: Socket) {
+pub(super) fn spawn(between: Between, listener: u64, peer: Option<IpAddr>, seat: Seat, mut socket: Socket) {
+    let worker = Rc::clone(between.worker());
     // The listener as it is now: certificates may have been exchanged since the last connection.
     let Some(listener) = worker.snapshots.load().listener(listener).cloned() else { return };
-    let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let mut peer = peer;
         if listener.proxy_protocol {
@@ -195,6 +195,7 @@ pub(super) fn spawn(worker: &Rc<Worker>, listener: u64, peer: Option<IpAddr>, se
         let progress = Progress::new(worker.now());
         let client = Rc::new(Client { worker, listener, peer, progress });
         let _open = Open::new(&client, seat);
+        drop(between);
         let mut serving = pin!(serve(&client, socket));
         poll_fn(|cx| {
             client.progress.listen(cx);

@@ -114,15 +114,18 @@ pub(super) async fn leave(worker: &Rc<Worker>, farewell: Farewell, under_way: &U
     let mut told = false;
     loop {
         let late = Instant::now() >= deadline;
+        let silent = Instant::now() >= dismissal;
         // Again and again: somebody may just have been let in.
-        connections.tell_all(if Instant::now() >= dismissal { Order::Depart } else { Order::Finish });
+        connections.tell_all(if silent { Order::Depart } else { Order::Finish });
         under_way.of[worker.index].store(connections.busy(), Ordering::Release);
         if !std::mem::replace(&mut told, true) {
             under_way.told.add_permits(1);
         }
         // The first look comes before whoever waits in the kernel's queue has been let in.
         tokio::time::sleep(LOOK_EVERY).await;
-        if (connections.is_empty() && worker.tunnels.is_empty()) || late {
+        let between = !silent && worker.doors.is_somebody_between();
+        let nobody = connections.is_empty() && worker.tunnels.is_empty() && !between;
+        if nobody || late {
             break;
         }
     }

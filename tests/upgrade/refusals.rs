@@ -116,7 +116,7 @@ async fn a_new_process_that_fails_after_it_was_given_the_state_gives_it_back() {
         .await
         .iter()
         .for_each(|pid| {
-            assert!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success())
+            assert!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
         });
     };
     let (answer, ()) = tokio::join!(proxy.upgrade(json!({ "config": path })), killed);
