@@ -180,6 +180,8 @@ def run(binary, quick):
     rows, figures, events = measure(binary, size)
     failed = sum(figure["failed"] for figure in figures.values())
     stale = sum(figure["stale"] for figure in figures.values()) + sum(row["stale"] for row in rows)
+    last = max(row["last_stale_ms"] or 0 for row in rows)
+    last = max(last, max(figure["last_stale_us"] for figure in figures.values()) / 1e3)
     early, unclean = (sum(row[key] for row in rows) for key in ("early", "unclean"))
     cut = sum(row["code"] != 0 for row in rows)
     total = sum(figure["answered"] for figure in figures.values())
@@ -194,8 +196,7 @@ def run(binary, quick):
         f"| upgrades, by `pointsman upgrade` and by `POST /api/v1/upgrade` in turn | {len(rows)} |",
         f"| requests answered; failed | {total:,}; **{failed}** |",
         f"| answers through the old process on connections made after the upgrade was answered | **{stale}** |",
-        f"| the last of {FRESH} such connections that was, after the answer, at each upgrade | "
-        f"{', '.join('%s ms' % row['last_stale_ms'] if row['stale'] else 'none' for row in rows)} |",
+        f"| so long after the upgrade was answered the last of these connections was made | {last:.1f} ms |",
         f"| HTTP/2 streams that a GOAWAY left unprocessed, which a client may repeat | {sum(f['unprocessed'] for f in figures.values())} |",
         f"| until an upgrade was answered: median, largest | {results.middle_and_most([r['seen_ms'] for r in rows], 0)} |",
         f"| tunnels through the process that leaves, each time | {size.tunnels} |",
