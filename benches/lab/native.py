@@ -10,6 +10,7 @@ import re
 import struct
 import subprocess
 import tempfile
+import time
 
 from . import programs
 
@@ -77,6 +78,7 @@ class Load:
 
     def belongs_to(self, process):
         """Connections made from now on belong to this process, or to a later one."""
+        self.numbers[3] = time.monotonic_ns()
         self.numbers[0] = process
 
     def end(self, within=programs.PATIENCE):
@@ -97,7 +99,7 @@ class Load:
 @contextlib.contextmanager
 def steady(port, mode, connections, pause_us=0):
     """A closed loop: `keep`, `new` or `h2`; see steady.c."""
-    numbers = Numbers(3)
+    numbers = Numbers(4)
     command = [compiled(HERE / "steady.c"), port, connections, pause_us, mode, numbers.path]
     with programs.process(command, stdout=subprocess.PIPE, text=True) as child:
         yield Load(child, numbers)

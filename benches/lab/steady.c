@@ -10,8 +10,8 @@
 //
 // The body of an answer is the number of the process that was passed (see counter.c, x-generation). FILE is shared
 // with whoever drives the experiment: numbers of 64 bits, [0] written by the driver: connections made from now on
-// belong to this process or a later one; an answer from an earlier one on such a connection is stale. [1] answered,
-// [2] failed. SIGTERM: what is under way is waited for, then one line of key=value is printed.
+// belong to this process or a later one; an answer from an earlier one on such a connection is stale; [3] when this was
+// written. [1] answered, [2] failed. SIGTERM: what is under way is waited for, then one line of key=value is printed.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -35,7 +35,8 @@ static const char KEPT[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n", ONLY[] = "GET / 
 
 struct connection {
     int fd, asked, used;
-    uint64_t since, due, floor;  // asked at; asks again at; what [0] was when the connection was begun
+    uint64_t since, due;         // asked at; asks again at
+    uint64_t begun, floor;       // the connection, and what [0] was then
     size_t got;
     char buffer[ROOM];
     uint32_t stream, taken;      // HTTP/2: the last stream; bytes of bodies since the window was last opened
@@ -45,7 +46,7 @@ struct connection {
 
 static enum mode mode;
 static int port, poll_fd;
-static uint64_t *shared, pause_ns;
+static uint64_t *shared, pause_ns, last_stale;  // last_stale: how long after [3] the last connection was begun that was
 static long connects, orderly, refused, unmade, cut, wrong, late, stale, unprocessed;
 static volatile sig_atomic_t stopped;
 
@@ -74,7 +75,10 @@ static void failed(struct connection *c, long *how) {
 
 static void answered(struct connection *c, int is_good, long generation) {
     if (!is_good) { failed(c, &wrong); return; }
-    if (generation < (long)c->floor) stale++;
+    if (generation < (long)c->floor) {
+        stale++;
+        if (c->begun - shared[3] > last_stale) last_stale = c->begun - shared[3];
+    }
     __atomic_add_fetch(&shared[1], 1, __ATOMIC_RELEASE);
     c->asked = 0;
     c->due = pause_ns ? now_ns() + pause_ns : 0;
@@ -93,6 +97,7 @@ static int connect_to(struct connection *c) {
     struct timeval patience = {.tv_sec = PATIENCE / 1000000000};
     int on = 1;
     c->floor = __atomic_load_n(&shared[0], __ATOMIC_ACQUIRE);
+    c->begun = now_ns();
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (c->fd < 0) fail("socket");
     connects++;
@@ -239,7 +244,7 @@ int main(int argc, char **argv) {
     port = atoi(argv[1]);
     pause_ns = strtoull(argv[3], NULL, 10) * 1000;
     mode = !strcmp(argv[4], "h2") ? H2 : !strcmp(argv[4], "new") ? NEW : KEEP;
-    shared = mmap(NULL, 3 * sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    shared = mmap(NULL, 4 * sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (file < 0 || shared == MAP_FAILED) fail(argv[5]);
     poll_fd = epoll_create1(0);
     struct sigaction action = {.sa_handler = stop};
@@ -262,7 +267,7 @@ int main(int argc, char **argv) {
         }
     }
     printf("answered=%lu failed=%lu seconds=%.3f connections=%ld orderly=%ld unmade=%ld refused=%ld cut=%ld wrong=%ld late=%ld "
-           "stale=%ld unprocessed=%ld\n", shared[1], shared[2], (now_ns() - started) / 1e9, connects, orderly, unmade, refused, cut, wrong,
-           late, stale, unprocessed);
+           "stale=%ld last_stale_us=%.1f unprocessed=%ld\n", shared[1], shared[2], (now_ns() - started) / 1e9, connects, orderly, unmade, refused, cut, wrong,
+           late, stale, last_stale / 1e3, unprocessed);
     return 0;
 }
