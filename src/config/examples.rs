@@ -1,7 +1,6 @@
 //! Tests: the example files, certificates, and texts that nobody would write.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use proptest::prelude::*;
 

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
@@ -18,7 +19,7 @@ use super::controller::{Command, Controller};
 use super::events;
 use super::handle::Handle;
 use super::journal::Otherwise;
-use super::running::Running;
+use super::running::{Running, Shared};
 use crate::config::spec::Shutdown;
 use crate::model::change::{Desired, ServiceState};
 use crate::model::names::{ListenerName, ServiceName};
@@ -85,6 +86,16 @@ pub struct Predecessor {
     pub pid: u32,
     /// Its version of pointsman.
     pub version: String,
+}
+
+/// While this lives, the process before this one does.
+#[derive(Debug)]
+pub struct HasPredecessor(Arc<Shared>);
+
+impl Drop for HasPredecessor {
+    fn drop(&mut self) {
+        self.0.predecessor.store(false, Ordering::Release);
+    }
 }
 
 impl Handle {
@@ -166,6 +177,14 @@ impl Handle {
     /// The process that was to take over did not: a line in the audit log.
     pub async fn was_not_taken_over(&self, why: &str, origin: &Origin) {
         self.note(events::upgraded("upgrade.failed", json!({ "error": why }), origin)).await;
+    }
+
+    /// The process before this one still has requests, until this is dropped: nothing counts as drained here that may
+    /// still be in use there.
+    #[must_use]
+    pub fn has_predecessor(&self) -> HasPredecessor {
+        self.shared.predecessor.store(true, Ordering::Release);
+        HasPredecessor(Arc::clone(&self.shared))
     }
 
     async fn note(&self, event: crate::store::NewEvent) {

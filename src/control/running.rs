@@ -1,6 +1,7 @@
 //! What is in force, and what goes on: the values that the controller writes and everybody else reads.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     pub(super) first_round: watch::Receiver<bool>,
     /// How drains are getting on. Written by the drainer, for those under way.
     pub(super) drains: Progresses,
+    /// Whether the process that this one has taken over from still has requests.
+    pub(super) predecessor: AtomicBool,
     /// The generation in force; sent by the controller after `running` was written.
     pub(super) published: watch::Sender<u64>,
     status: Mutex<Status>,
@@ -86,6 +89,7 @@ impl Shared {
             store_trouble,
             first_round,
             drains: Progresses::default(),
+            predecessor: AtomicBool::new(false),
             published: watch::channel(0).0,
             status: Mutex::default(),
         }

@@ -20,6 +20,9 @@ use crate::routing::sockets::FileOwner;
 /// How long the old process may take to see that this one serves.
 const GO_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long it is listened at a time whether the old process is still there; the end of this one may wait for so long.
+const LISTENING: Duration = Duration::from_millis(500);
+
 /// A process that takes over from another one.
 #[derive(Debug)]
 pub(in crate::app) struct Heir {
@@ -115,6 +118,7 @@ impl Heir {
 
     /// Tells the old process what is published, for as long as it is there.
     pub(in crate::app) async fn tell(self, handle: Handle, mut reader: Reader) {
+        let _is_there = handle.has_predecessor();
         loop {
             let state = handle.state();
             if self.say(FromNew::State(super::told(&state))).await.is_err() {
@@ -122,9 +126,23 @@ impl Heir {
             }
             // Not for every table: only where something is different for the old process.
             while handle.state() == state {
-                if !reader.changed().await {
-                    return;
+                tokio::select! {
+                    more = reader.changed() => if !more { return },
+                    () = self.is_gone() => return,
                 }
+            }
+        }
+    }
+
+    /// Until the old process has left. It says nothing more.
+    async fn is_gone(&self) {
+        loop {
+            let line = Arc::clone(&self.line);
+            let listening = tokio::task::spawn_blocking(move || line.hear::<FromOld>(LISTENING));
+            match listening.await {
+                Ok(Err(error)) if error.kind() != std::io::ErrorKind::TimedOut => return,
+                Ok(_) => {}
+                Err(_) => return,
             }
         }
     }

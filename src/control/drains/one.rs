@@ -6,6 +6,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -45,6 +46,14 @@ struct Plan {
     deadline: Instant,
     /// The table that keeps new requests out, or a later one.
     generation: u64,
+}
+
+/// Who else may have requests of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Company {
+    None,
+    /// The process that this one has taken over from has not left yet.
+    Predecessor,
 }
 
 impl Watched {
@@ -99,9 +108,14 @@ impl Watched {
             if let Some(hook) = hook {
                 self.shared.drains.set(&self.key, hook.word.borrow().clone());
             }
-            if content && counts.is_nothing() && self.reader.acknowledged() >= plan.generation {
+            let company = self.company();
+            if content
+                && company == Company::None
+                && counts.is_nothing()
+                && self.reader.acknowledged() >= plan.generation
+            {
                 let (outcome, why) = farewell.map_or((Outcome::Drained, String::new()), |tunnels| {
-                    (Outcome::TimedOut, left_over(tunnels, &counts, hook))
+                    (Outcome::TimedOut, left_over(tunnels, &counts, hook, company))
                 });
                 return Some(end(outcome, why));
             }
@@ -114,10 +128,15 @@ impl Watched {
             }
             let told = farewell.filter(|_| counts.tunnels == 0 || now >= plan.deadline + plan.spread + GRACE);
             if let Some(tunnels) = told {
-                return Some(end(Outcome::TimedOut, left_over(tunnels, &counts, hook)));
+                return Some(end(Outcome::TimedOut, left_over(tunnels, &counts, hook, company)));
             }
             self.look_again(begun.elapsed(), plan.deadline, hook).await;
         }
+    }
+
+    fn company(&self) -> Company {
+        let predecessor = self.shared.predecessor.load(Ordering::Acquire);
+        if predecessor { Company::Predecessor } else { Company::None }
     }
 
     /// What is under way; none when the drain was called off.
@@ -196,8 +215,11 @@ fn end(outcome: Outcome, why: String) -> End {
 }
 
 /// What was left at the deadline: tunnels that were told to end, what is still under way, and what the hook said last.
-fn left_over(tunnels: u64, counts: &Counts, hook: Option<&Hook>) -> String {
+fn left_over(tunnels: u64, counts: &Counts, hook: Option<&Hook>, company: Company) -> String {
     let mut left = Vec::new();
+    if company == Company::Predecessor {
+        left.push("the process before an upgrade has not left yet; what it has is not counted here".to_owned());
+    }
     if tunnels > 0 {
         let gone = tunnels.saturating_sub(counts.tunnels);
         left.push(format!("{} open at the deadline, of which {gone} were closed", several(tunnels, "tunnel")));
