@@ -104,9 +104,9 @@ mod tests {
         let wish = wished.recv().await.unwrap();
         assert_eq!(ask(upgrades.clone()).await, Err(UpgradeError::InProgress));
         let failed = UpgradeError::Failed { why: "no".to_owned(), errors: Vec::new() };
-        let UpgradeWish { reply, _place, .. } = wish;
+        let UpgradeWish { reply, _place: place, .. } = wish;
         reply.send(Err(failed.clone())).unwrap();
-        drop(_place);
+        drop(place);
         assert_eq!(first.await.unwrap(), Err(failed));
         drop(wished);
         assert!(matches!(ask(upgrades).await, Err(UpgradeError::Failed { .. })));

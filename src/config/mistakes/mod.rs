@@ -294,7 +294,7 @@ fn what_is_required_is_missed() {
         said(groups),
         [
             "2:26: the service has no group; add one like blue: { upstreams: [\"http://127.0.0.1:9001\"] }",
-            "2:33: `b`: it is empty; it must be a map with the keys groups, split, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries, limits",
+            "2:33: `b`: it is empty; it must be a map with the keys groups, split, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries, limits, drain",
         ]
     );
 }
