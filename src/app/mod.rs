@@ -37,7 +37,7 @@ const CONTROL_NICENESS: i32 = -10;
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     // First of all, while there is one thread and no other descriptor.
     let program = Program::here(&args.config);
-    let (heir, inherited) = match Heir::of_the_day()? {
+    let (heir, inherited) = match Heir::of_old_process()? {
         Some((heir, inherited)) => (Some(heir), inherited),
         None => (None, systemd::sockets()?),
     };

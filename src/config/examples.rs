@@ -19,8 +19,9 @@ impl Examples {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
         std::fs::create_dir(folder.path().join("config")).unwrap();
         std::fs::create_dir(folder.path().join("certs")).unwrap();
-        for file in std::fs::read_dir(source).unwrap() {
-            let file = file.unwrap();
+        // Units for systemd have a folder of their own.
+        let files = std::fs::read_dir(source).unwrap().map(Result::unwrap);
+        for file in files.filter(|file| file.path().is_file()) {
             std::fs::copy(file.path(), folder.path().join("config").join(file.file_name())).unwrap();
         }
         let examples = Self(folder);

@@ -264,3 +264,77 @@ impl Controller {
 fn same_groups(ours: &Split, theirs: &Split) -> bool {
     ours.iter().map(|(group, _)| group).eq(theirs.iter().map(|(group, _)| group))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::command::{Force, Replaced, TrafficChange};
+    use crate::control::controller::tests::Plane;
+    use crate::model::change::decide;
+    use crate::model::change::samples::{group, now, service, set, split, started};
+    use crate::store::sqlite::Sqlite;
+
+    fn switch(to: &str) -> TrafficChange {
+        TrafficChange::Switch {
+            services: vec![service("shop")],
+            to: group(to),
+            force: Force::No,
+            replaced: Replaced::Kept,
+        }
+    }
+
+    async fn switched(plane: &Plane, to: &str) -> Result<u64, Rejected> {
+        plane.handle.change(switch(to), Origin::default()).await.map(|receipt| receipt.version)
+    }
+
+    #[tokio::test]
+    async fn packed_it_takes_changes_and_no_configuration_and_handed_over_neither() {
+        let plane = Plane::new().await;
+        plane.handle.pack().await.unwrap();
+        switched(&plane, "green").await.unwrap();
+        assert_eq!(plane.handle.reload(Origin::default()).await, Err(Rejected::Upgrading));
+        plane.handle.hand_over().await.unwrap();
+        assert_eq!(switched(&plane, "blue").await, Err(Rejected::Upgrading));
+        assert!(matches!(plane.handle.events(0, 10, None).await, Err(Rejected::Store(_))));
+        plane.handle.take_back(Some(Box::new(Sqlite::in_memory().unwrap()))).await.unwrap();
+        switched(&plane, "blue").await.unwrap();
+        plane.handle.reload(Origin::default()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_state_that_has_never_come_into_force_is_written_over_when_the_store_comes_back() {
+        let plane = Plane::new().await;
+        let before = switched(&plane, "green").await.unwrap();
+        plane.handle.hand_over().await.unwrap();
+        let mut store = Sqlite::in_memory().unwrap();
+        let mut other = decide(&started("blue 100 green 0"), &set("blue 30 green 70"), now()).unwrap().desired;
+        other.version = before + 7;
+        store.commit(&Batch::whole(&other)).unwrap();
+        plane.handle.take_back(Some(Box::new(store))).await.unwrap();
+        assert_eq!((plane.shares("shop"), plane.handle.version()), (vec![0.0, 100.0], before + 8));
+        assert_eq!(plane.kinds(None).await, ["store.corrected"]);
+        assert_eq!(switched(&plane, "blue").await, Ok(before + 9));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_comes_back_as_it_was_changes_nothing() {
+        let plane = Plane::new().await;
+        let before = switched(&plane, "green").await.unwrap();
+        plane.handle.pack().await.unwrap();
+        plane.handle.take_back(None).await.unwrap();
+        assert_eq!((plane.shares("shop"), plane.handle.version()), (vec![0.0, 100.0], before));
+        assert!(!plane.kinds(None).await.contains(&"store.corrected".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn what_the_other_process_publishes_is_followed_where_the_groups_are_the_same() {
+        let plane = Plane::new().await;
+        plane.handle.hand_over().await.unwrap();
+        let (shop, api) = (split("blue 25 green 75"), split("blue 50 red 50"));
+        let services = [("shop", shop), ("api", api.clone()), ("new", api)];
+        let services = services.into_iter().map(|(name, split)| (service(name), split.clone(), split)).collect();
+        plane.handle.follow(State { version: 40, services }).await.unwrap();
+        assert_eq!((plane.shares("shop"), plane.shares("api")), (vec![25.0, 75.0], vec![100.0, 0.0]));
+        assert_eq!(plane.handle.version(), 40);
+    }
+}

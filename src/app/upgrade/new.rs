@@ -38,7 +38,7 @@ impl Heir {
     ///
     /// # Errors
     /// When the old process is not there, or does not say what is understood here.
-    pub(in crate::app) fn of_the_day() -> anyhow::Result<Option<(Self, Inherited)>> {
+    pub(in crate::app) fn of_old_process() -> anyhow::Result<Option<(Self, Inherited)>> {
         if std::env::var_os(VARIABLE).is_none_or(|value| value != STDIN) {
             return Ok(None);
         }
