@@ -10,6 +10,7 @@ from . import native, programs, results
 EVERY = 0.005  # seconds from the begin of a flip to the begin of the next
 PATIENT = 8    # of so many flips two wait until the old group is drained: one there and one back
 ENOUGH = 10    # seconds that such a drain may take
+LOOK = 0.0005  # seconds between two looks: the admin port goes first on the processors, so looking must not be all that it does
 CONNECTIONS = 64
 
 
@@ -21,6 +22,7 @@ def drained(admin, group, until):
             raise RuntimeError(f"no drain of {group}: {status} {drain}")
         if drain["state"] != "draining" or time.perf_counter() >= until:
             return drain["state"]
+        time.sleep(LOOK)
 
 
 def flip(admin, groups, number, due):
