@@ -30,9 +30,6 @@ pub enum ApiError {
     /// A time that cannot be meant.
     #[error("{0}")]
     InvalidDuration(String),
-    /// It makes sense, but this version cannot do it.
-    #[error("{0} is not supported by this version; leave it out")]
-    NotSupported(&'static str),
     /// The body is larger than the limit, in bytes.
     #[error("the body is larger than {0} bytes; a change needs far less")]
     BodyTooLarge(usize),
@@ -86,7 +83,6 @@ impl ApiError {
             ApiError::Upgrade(UpgradeError::Failed { .. }) => (S::CONFLICT, "upgrade_failed", "The upgrade has failed"),
             ApiError::BadRequest(_) => (S::BAD_REQUEST, "bad_request", "The request is wrong"),
             ApiError::InvalidDuration(_) => (S::UNPROCESSABLE_ENTITY, "invalid_duration", "Not a fitting duration"),
-            ApiError::NotSupported(_) => (S::BAD_REQUEST, "not_supported", "Not supported"),
             ApiError::BodyTooLarge(_) => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
             ApiError::BodyTooSlow(_) => (S::REQUEST_TIMEOUT, "body_too_slow", "The body came too late"),
             ApiError::Unauthorized(_) => (S::UNAUTHORIZED, "unauthorized", "A token is needed"),
@@ -246,7 +242,6 @@ mod tests {
             (ApiError::Upgrade(failed), 409, "upgrade_failed"),
             (ApiError::BadRequest("no".into()), 400, "bad_request"),
             (ApiError::InvalidDuration("no".into()), 422, "invalid_duration"),
-            (ApiError::NotSupported("drain"), 400, "not_supported"),
             (ApiError::BodyTooLarge(1), 413, "body_too_large"),
             (ApiError::BodyTooSlow(1), 408, "body_too_slow"),
             (ApiError::Unauthorized("no token"), 401, "unauthorized"),

@@ -27,6 +27,24 @@ pub struct Frames {
     left: u64,
     closing: Closing,
     step: Step,
+    message: Message,
+}
+
+/// Where one may stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Border {
+    /// Between two messages.
+    Message,
+    /// Between two frames, be they fragments of one message.
+    Frame,
+}
+
+/// Whether the message of the last data frame goes on after it (section 5.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Message {
+    #[default]
+    Whole,
+    Fragmented,
 }
 
 /// How far the Close frame has come.
@@ -58,14 +76,20 @@ impl Frames {
         }
     }
 
-    /// Follows `bytes` to the end of the frame under way, and says how many of them belong to it: none between two
-    /// frames, all of them where it does not end here.
-    pub fn to_boundary(&mut self, bytes: &[u8]) -> usize {
+    /// Follows `bytes` to the next border, and says how many of them come before it: none at a border, all of them where
+    /// there is none.
+    pub fn to_border(&mut self, bytes: &[u8], border: Border) -> usize {
         let mut passed = 0;
-        while self.step == Step::In && !self.is_between() && passed < bytes.len() {
+        while self.step == Step::In && !self.is_at(border) && passed < bytes.len() {
             passed += self.piece(&bytes[passed..]);
         }
         if self.step == Step::In { passed } else { bytes.len() }
+    }
+
+    /// Whether the next byte begins a frame; and, where it is between messages that one may stop, a message.
+    #[must_use]
+    pub fn is_at(&self, border: Border) -> bool {
+        self.is_between() && (border == Border::Frame || self.message == Message::Whole)
     }
 
     /// Whether what came is no WebSocket, so that nobody can tell where a frame ends.
@@ -135,6 +159,10 @@ impl Frames {
             // Its most significant bit must be 0.
             self.step = Step::Lost;
             return;
+        }
+        // Control frames may stand between the fragments of a message, and change nothing about it.
+        if header[0] & 0x08 == 0 {
+            self.message = if header[0] & 0x80 == 0 { Message::Fragmented } else { Message::Whole };
         }
         if header[0] & 0x0f == CLOSE && self.closing == Closing::No {
             let key = if masked { [header[self.have - 4], header[self.have - 3]] } else { [0, 0] };
@@ -247,7 +275,7 @@ mod tests {
             let (mut frames, mut received) = (Frames::default(), Vec::new());
             for (number, piece) in cuts.windows(2).enumerate() {
                 let piece = &all[piece[0]..piece[1]];
-                let passed = if number < moment { frames.follow(piece); piece.len() } else { frames.to_boundary(piece) };
+                let passed = if number < moment { frames.follow(piece); piece.len() } else { frames.to_border(piece, Border::Frame) };
                 received.extend_from_slice(&piece[..passed]);
             }
             prop_assert!(frames.is_between());
@@ -265,12 +293,38 @@ mod tests {
         }
 
         #[test]
+        fn a_fragmented_message_is_whole_before_one_stops_between_messages(
+            messages in prop::collection::vec(prop::collection::vec((0_usize..200, any::<bool>()), 1..4), 1..5),
+            key in any::<Option<[u8; 4]>>(),
+            moment in any::<prop::sample::Index>(),
+        ) {
+            // Each message in fragments, behind some of which a ping comes.
+            let whole: Vec<Vec<u8>> = messages.iter().map(|fragments| {
+                let last = fragments.len() - 1;
+                fragments.iter().enumerate().flat_map(|(i, (length, pinged))| {
+                    let mut fragment = frame(u8::from(i == 0), key, &vec![7; *length]);
+                    fragment[0] = (fragment[0] & 0x7f) | if i == last { 0x80 } else { 0 };
+                    let ping = if *pinged && i < last { frame(9, key, b"?") } else { Vec::new() };
+                    [fragment, ping].concat()
+                }).collect()
+            }).collect();
+            let all = whole.concat();
+            let borders: Vec<usize> = whole.iter().scan(0, |at, m| { *at += m.len(); Some(*at) }).collect();
+            let moment = moment.index(all.len() + 1);
+            let mut frames = Frames::default();
+            frames.follow(&all[..moment]);
+            let stopped = moment + frames.to_border(&all[moment..], Border::Message);
+            prop_assert!(stopped == 0 || borders.contains(&stopped), "{} is within a message", stopped);
+            prop_assert!(!borders.iter().any(|b| (moment..stopped).contains(b)), "it went on for too long");
+        }
+
+        #[test]
         fn any_bytes_are_followed(bytes in prop::collection::vec(any::<u8>(), 0..300), cut in 0_usize..300) {
             let (first, second) = bytes.split_at(cut.min(bytes.len()));
             let mut frames = Frames::default();
             frames.follow(first);
             let mut whole = frames;
-            let passed = frames.to_boundary(second);
+            let passed = frames.to_border(second, Border::Frame);
             whole.follow(&second[..passed]);
             prop_assert_eq!(frames, whole);
             prop_assert!(frames.is_between() || frames.is_lost() || passed == second.len());

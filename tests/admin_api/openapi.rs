@@ -28,6 +28,9 @@ const ROUTES: &[(&str, &str)] = &[
     ("post", "/api/v1/upgrade"),
     ("get", "/api/v1/openapi.json"),
     ("get", "/metrics"),
+    ("post", "/api/v1/services/{service}/groups/{group}/drain"),
+    ("get", "/api/v1/services/{service}/groups/{group}/drain"),
+    ("delete", "/api/v1/services/{service}/groups/{group}/drain"),
     ("get", "/healthz"),
     ("get", "/readyz"),
 ];
@@ -59,8 +62,10 @@ async fn the_document_lists_every_route_and_no_other() {
     expected.sort();
     assert_eq!(listed, expected);
     let mut client = Client::connect(proxy.address("admin")).await;
+    // What was never drained is not found.
+    client.post("/api/v1/services/shop/groups/green/drain", b"").await.expect(200);
     for (method, path) in &listed {
-        let path = path.replace("{service}", "shop");
+        let path = path.replace("{service}", "shop").replace("{group}", "green");
         // An upgrade needs no body, and would take the connection with it.
         let body: &[u8] = if path.ends_with("/upgrade") { br#"{"to":1}"# } else { b"" };
         let answer = client.request(&method.to_uppercase(), &path, &[], Some(body)).await;

@@ -38,7 +38,7 @@ async fn a_service_shows_every_key_of_the_contract_and_what_goes_on() {
     }
     assert_eq!((&service["live"], &service["candidate"]), (&json!("blue"), &json!("green")));
     let group = &service["groups"]["blue"];
-    assert_eq!(keys(group), ["in_flight", "tunnels", "circuit", "draining", "upstreams", "window"]);
+    assert_eq!(keys(group), ["in_flight", "streams", "tunnels", "circuit", "draining", "upstreams", "window"]);
     let window = &group["window"];
     assert_eq!(
         keys(window),

@@ -62,13 +62,15 @@ pub(super) async fn run(shared: Arc<Shared>, commands: mpsc::Sender<Command>, re
     let mut watched: HashMap<DrainKey, Id> = HashMap::new();
     loop {
         published.mark_unchanged();
-        let running = shared.running.load_full();
-        watched.retain(|key, _| running.drain(key).is_some());
-        for key in running.drains() {
-            watched.entry(key).or_insert_with_key(|key| {
-                let one = one::Watched::new(Arc::clone(&shared), commands.clone(), reader.clone(), key.clone());
-                tasks.spawn(one.run()).id()
-            });
+        // Not kept while waiting: it keeps ports open.
+        let begun = {
+            let running = shared.running.load();
+            watched.retain(|key, _| running.drain(key).is_some());
+            running.drains().filter(|key| !watched.contains_key(key)).collect::<Vec<_>>()
+        };
+        for key in begun {
+            let one = one::Watched::new(Arc::clone(&shared), commands.clone(), reader.clone(), key.clone());
+            watched.insert(key, tasks.spawn(one.run()).id());
         }
         tokio::select! {
             changed = published.changed() => if changed.is_err() { return },

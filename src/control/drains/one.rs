@@ -27,8 +27,9 @@ use crate::routing::publish::Reader;
 
 /// How often the counts are looked at: soon at first, then as often as this.
 const LOOK: Duration = Duration::from_millis(50);
-/// Tunnels that were told to end have so long beyond their spread.
-const GRACE: Duration = Duration::from_secs(5);
+/// Tunnels that were told to end have so long beyond their spread: four steps of two seconds where their peers do
+/// nothing.
+const GRACE: Duration = Duration::from_secs(9);
 
 /// A drain under way and all that is needed to watch over it.
 pub(super) struct Watched {

@@ -1,8 +1,10 @@
 //! The end of a tunnel that was told to end: a Close frame each way (RFC 6455, section 5.5.1), then the answers to
 //! them, then the ends of both connections, which whoever has answered ends, too.
 //!
-//! A Close frame stands between two frames only: what is left of the frame under way is passed on first, and nothing
-//! that comes after it. A direction that has carried a Close already gets none.
+//! A Close frame stands between two messages: what is left of the message under way is passed on first, and nothing
+//! that comes after it. Where a message in fragments takes too long for that, it stands between two fragments, which the
+//! protocol allows (section 5.4), but not every library understands. A direction that has carried a Close already gets
+//! none.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::side::{Pulse, Side, State};
 use crate::model::outcome::TunnelEnd;
-use crate::model::websocket;
+use crate::model::websocket::{self, Border};
 use crate::proxy::alarm::Alarm;
 
 /// Each step takes this long at the most.
@@ -26,6 +28,8 @@ pub(super) struct Closing {
     up: Direction,
     down: Direction,
     step: Step,
+    /// Where the words may end.
+    border: Border,
     due: Instant,
 }
 
@@ -41,7 +45,7 @@ enum Step {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
-    /// A frame is under way.
+    /// A message is under way.
     UnderWay,
     /// Its last bytes are.
     Leaving(Word),
@@ -59,10 +63,16 @@ enum Word {
     Nothing,
 }
 
+/// How a direction ends.
+struct Last<'a> {
+    border: Border,
+    close: &'a dyn Fn() -> Vec<u8>,
+}
+
 impl Closing {
     pub(super) fn new(code: u16, now: Instant) -> Self {
         let (up, down) = (Direction::UnderWay, Direction::UnderWay);
-        Self { code, up, down, step: Step::Words, due: now + PATIENCE }
+        Self { code, up, down, step: Step::Words, border: Border::Message, due: now + PATIENCE }
     }
 
     /// Ready when it is over.
@@ -82,9 +92,10 @@ impl Closing {
         loop {
             let done = match self.step {
                 Step::Words => {
-                    let up = self.up.poll(client, upstream, || masked(self.code), pulse, scratch, cx);
-                    let plain = || websocket::close_frame(self.code, None);
-                    let down = self.down.poll(upstream, client, plain, pulse, scratch, cx);
+                    let masked = Last { border: self.border, close: &|| masked(self.code) };
+                    let up = self.up.poll(client, upstream, &masked, pulse, scratch, cx);
+                    let plain = Last { border: self.border, close: &|| websocket::close_frame(self.code, None) };
+                    let down = self.down.poll(upstream, client, &plain, pulse, scratch, cx);
                     up.is_ready() && down.is_ready()
                 }
                 Step::Answers => {
@@ -104,6 +115,7 @@ impl Closing {
                 ready!(alarm.poll(cx, self.due));
             }
             match self.step {
+                Step::Words if !done && self.border == Border::Message => self.border = Border::Frame,
                 Step::Words => self.step = Step::Answers,
                 Step::Answers => self.step = Step::Ends,
                 Step::Ends => return Poll::Ready(self.end()),
@@ -140,7 +152,7 @@ impl Direction {
         &mut self,
         from: &mut Side<F>,
         to: &mut Side<T>,
-        close: impl Fn() -> Vec<u8>,
+        last: &Last<'_>,
         pulse: &mut Pulse,
         scratch: &mut [u8],
         cx: &mut Context<'_>,
@@ -151,7 +163,7 @@ impl Direction {
     {
         loop {
             match *self {
-                Self::UnderWay if from.frames.is_between() => *self = arrive(from, &close),
+                Self::UnderWay if from.frames.is_at(last.border) => *self = arrive(from, last.close),
                 Self::UnderWay => {
                     if ready!(from.poll_deliver(to, pulse, cx)).is_err() || from.state != State::Open {
                         *self = Self::Over(Word::Nothing);
@@ -161,10 +173,10 @@ impl Direction {
                         *self = Self::Over(Word::Nothing);
                         continue;
                     };
-                    let passed = from.frames.to_boundary(read);
+                    let passed = from.frames.to_border(read, last.border);
                     from.held.extend_from_slice(&read[..passed]);
-                    if from.frames.is_between() {
-                        *self = arrive(from, &close);
+                    if from.frames.is_at(last.border) {
+                        *self = arrive(from, last.close);
                         from.frames.follow(&read[passed..]);
                     } else if from.frames.is_lost() {
                         *self = Self::Over(Word::Nothing);
@@ -185,7 +197,7 @@ impl Direction {
 }
 
 /// At the end of a frame: adds the Close, where there was none.
-fn arrive<F>(from: &mut Side<F>, close: impl Fn() -> Vec<u8>) -> Direction {
+fn arrive<F>(from: &mut Side<F>, close: &dyn Fn() -> Vec<u8>) -> Direction {
     if from.frames.close_code().is_some() {
         return Direction::Leaving(Word::Theirs);
     }

@@ -2,7 +2,7 @@
 //!
 //! The first byte says where the others are cut.
 
-use pointsman::model::websocket::Frames;
+use pointsman::model::websocket::{Border, Frames};
 
 /// Panics where it does not.
 pub(crate) fn check(bytes: &[u8]) {
@@ -24,7 +24,7 @@ fn by_frames(bytes: &[u8]) -> Frames {
     while at < bytes.len() {
         assert!(frames.is_between() || frames.is_lost());
         frames.follow(&bytes[at..=at]);
-        at += 1 + frames.to_boundary(&bytes[at + 1..]);
+        at += 1 + frames.to_border(&bytes[at + 1..], Border::Frame);
     }
     frames
 }
