@@ -90,6 +90,8 @@ async fn the_demonstration_runs_moves_to_green_with_no_failed_visit_and_leaves_n
     assert_eq!(switch.status.code(), Some(0), "{switch:?}");
     assert_eq!(demo.whoami().await["group"], "green");
     eventually("visitors are answered by green", || async { demo.said().contains("green 100 %") }).await;
+    let upgrade = demo.cli(&["upgrade"]).await;
+    assert_eq!(upgrade.status.code(), Some(1), "another process would have no applications: {upgrade:?}");
     let rollback = demo.cli(&["rollback", "shop"]).await;
     assert_eq!(rollback.status.code(), Some(0), "{rollback:?}");
     assert_eq!(demo.whoami().await["group"], "blue");

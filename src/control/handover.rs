@@ -27,8 +27,11 @@ use crate::model::split::Split;
 use crate::routing::sockets::Sockets;
 use crate::store::{Batch, Store, Stored, Unavailable};
 
-/// How long the controller and the store may take for one step.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a step may take: longer than the store in all its parts, so that it is known what has become of it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long the store may take for one part of a step.
+const STORING: Duration = Duration::from_secs(5);
 
 /// Whose the state is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,15 +214,15 @@ impl Controller {
                 // A switch that waits could not be written any more, and nobody waits for one in vain.
                 self.give_up_switches(&Rejected::Upgrading).await;
                 self.end_all_holds().await;
-                self.journal.flush(&self.running.desired, PATIENCE / 2).await.map_err(Rejected::Store)?;
+                self.journal.flush(&self.running.desired, STORING).await.map_err(Rejected::Store)?;
                 let none = Unavailable::because("another process has it");
-                self.journal.exchange(Box::new(none), PATIENCE / 2).await.map_err(Rejected::Store)?;
+                self.journal.exchange(Box::new(none), STORING).await.map_err(Rejected::Store)?;
                 self.keeping = Keeping::Away;
             }
             Step::TakeBack(store) => {
                 self.keeping = Keeping::Ours;
                 if let Some(store) = store {
-                    let stored = self.journal.exchange(store, PATIENCE / 2).await;
+                    let stored = self.journal.exchange(store, STORING).await;
                     self.put_right(stored.map_err(Rejected::Store)?).await;
                 }
             }
@@ -243,7 +246,7 @@ impl Controller {
         let line = events::own("store.corrected", json!({ "version": version, "reason": why }));
         let batch = Batch { events: vec![line], ..Batch::whole(&desired) };
         let numbered = self.journal.numbered(&batch.events);
-        let events = self.journal.write(&desired, batch, PATIENCE / 2, Otherwise::Keep).await.unwrap_or(numbered);
+        let events = self.journal.write(&desired, batch, STORING, Otherwise::Keep).await.unwrap_or(numbered);
         self.publish(Running { desired: Arc::new(desired), ..(*old).clone() });
         self.shared.announce(events);
     }
