@@ -11,7 +11,8 @@ import time
 from . import native, programs, results, talkers
 
 HOLD = 2.0         # seconds
-CATCH_UP = 1.0     # seconds that what was held may need after it was let go: thousands of requests at once
+CATCH_UP = 2.0     # seconds that what was held may need after it was let go: thousands of requests at once, on a busy machine
+WRITE = 0.25       # seconds that the switch at its end may take to be durable
 KINDS = {"until quiet": 300, "to its end": 3000}  # milliseconds that the slow requests take
 SLOW_CLIENTS = 8
 BEFORE, AFTER = 1.5, 1.5  # seconds of load around the hold
@@ -87,7 +88,7 @@ def run(binary, quick):
                 rows.append(switch(proxy, {"blue": blue, "green": green}, kind, options, "blue" if number % 2 else "green"))
     results.rows("hold", COLUMNS, rows)
     failed, late, worst = sum(row[6] for row in rows), sum(row[10] for row in rows), max(row[9] for row in rows)
-    held = all(row[2] >= 900 * HOLD for row in rows if row[0] == "to its end")
+    held = all(row[3] >= 900 * HOLD for row in rows if row[0] == "to its end") and max(row[3] for row in rows) <= 1e3 * (HOLD + WRITE)
     lines = ["| | " + " | ".join(f"{kind}: slow requests of {ms} ms" for kind, ms in KINDS.items()) + " |", "|---|---|---|"]
     of = [[row for row in rows if row[0] == kind] for kind in KINDS]
 
@@ -101,10 +102,11 @@ def run(binary, quick):
     line("until the switch was answered: median, largest", lambda rows: results.middle_and_most([r[2] for r in rows], 0))
     line("worst wait of a request, from when it was due: median, largest",
          lambda rows: f"**{results.middle_and_most([r[9] for r in rows], 0)}**")
+    line("the hold itself: median, largest", lambda rows: results.middle_and_most([r[3] for r in rows], 0))
     line("most requests held at a time", lambda rows: f"{max(r[4] for r in rows):,}")
     results.summary("hold", f"A switch that holds for {HOLD:g} s at the most", lines + [
         "", f"{SLOW_CLIENTS} clients always have a slow request under way; the others are small, over {connections:,} connections: what is "
-        f"due while none is free waits in the client, and its waiting counts. Wanted: nobody fails, and nobody waits longer than the hold "
-        f"and {CATCH_UP:g} s for the rush after it.",
+        f"due while none is free waits in the client, and its waiting counts. Wanted: nobody fails, and the hold lasts no longer than "
+        f"its {HOLD:g} s and the writing of the switch; the rush after it may take {CATCH_UP:g} s.",
     ], binary, quick)
     return failed == 0 and late == 0 and held and worst <= 1e3 * (HOLD + CATCH_UP)

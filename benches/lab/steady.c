@@ -266,8 +266,9 @@ int main(int argc, char **argv) {
             if (!c->asked && !stopped && !c->due) ask(c);
         }
     }
-    printf("answered=%lu failed=%lu seconds=%.3f connections=%ld orderly=%ld unmade=%ld refused=%ld cut=%ld wrong=%ld late=%ld "
-           "stale=%ld last_stale_us=%.1f unprocessed=%ld\n", shared[1], shared[2], (now_ns() - started) / 1e9, connects, orderly, unmade, refused, cut, wrong,
-           late, stale, last_stale / 1e3, unprocessed);
+    printf("answered=%lu failed=%lu seconds=%.3f connections=%ld orderly=%ld ", shared[1], shared[2], (now_ns() - started) / 1e9, connects,
+           orderly);
+    printf("unmade=%ld refused=%ld cut=%ld wrong=%ld late=%ld ", unmade, refused, cut, wrong, late);
+    printf("stale=%ld last_stale_us=%.1f unprocessed=%ld\n", stale, last_stale / 1e3, unprocessed);
     return 0;
 }
