@@ -36,7 +36,7 @@
 //! | Berth | where a tunnel leads, by the newest table that has it |
 //! | Stream | an answer without a foreseeable end: events, or one that takes long |
 //! | Spec, Table, Snapshot | checked configuration; compiled for the data plane; the table as one request sees it |
-//! | Farewell | how the process lets go of its clients when it leaves |
+//! | Departure | how the process lets go of its clients when it leaves |
 //! | Upgrade, Handover | another process takes over; what it is given for that: sockets, then state |
 //! | Heir, Successor | the process that takes over, as it sees itself; as the old one sees it |
 //! | Inherited, Heirloom | listening sockets from another process, or from systemd; one of them |

@@ -14,7 +14,7 @@ use crate::admin::Orders;
 use crate::control::Joiner;
 use crate::control::handle::Handle;
 use crate::control::handover::State;
-use crate::proxy::{Farewell, Idle, Leaving, UnderWay, Workers};
+use crate::proxy::{Departure, Idle, Leaving, UnderWay, Workers};
 use crate::telemetry::access_log;
 
 /// Why the process leaves.
@@ -89,7 +89,7 @@ async fn finish(handle: &Handle, workers: Workers, under_way: &OnceLock<Arc<Unde
     handle.stopping();
     tokio::time::sleep(times.lame_duck).await;
     handle.close_ports().await;
-    over(begun(workers, Farewell { within: times.timeout, idle: Idle::Dismissed }, under_way)).await
+    over(begun(workers, Departure { within: times.timeout, idle: Idle::Dismissed }, under_way)).await
 }
 
 /// Another process accepts from the same queues: what is left here is finished, by what that one publishes.
@@ -97,7 +97,7 @@ async fn fade(handle: &Handle, workers: Workers, done: Done, under_way: &OnceLoc
     let within = handle.shutdown().timeout;
     let states = done.successor.states();
     handle.close_ports().await;
-    let leaving = begun(workers, Farewell { within, idle: Idle::Awaited }, under_way);
+    let leaving = begun(workers, Departure { within, idle: Idle::Awaited }, under_way);
     leaving.under_way().all_told().await;
     // The line to it is kept until all is over.
     let successor = done.answer();
@@ -120,8 +120,8 @@ async fn follow(handle: &Handle, mut states: mpsc::Receiver<State>) {
     std::future::pending::<()>().await;
 }
 
-fn begun(workers: Workers, farewell: Farewell, under_way: &OnceLock<Arc<UnderWay>>) -> Leaving {
-    let leaving = workers.leave(farewell);
+fn begun(workers: Workers, departure: Departure, under_way: &OnceLock<Arc<UnderWay>>) -> Leaving {
+    let leaving = workers.leave(departure);
     // Set once: workers leave once.
     let _ = under_way.set(leaving.under_way());
     leaving

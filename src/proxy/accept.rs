@@ -127,7 +127,7 @@ impl Drop for Between {
 
 /// A socket that a worker accepts at: a descriptor of its own, so that the port closes when the listener is gone.
 #[derive(Debug)]
-pub(super) enum Entrance {
+pub(super) enum Doorway {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -135,7 +135,7 @@ pub(super) enum Entrance {
 /// Somebody who has connected; over TCP with their address.
 type Arrived = (Socket, Option<IpAddr>);
 
-impl Entrance {
+impl Doorway {
     /// All that the worker accepts at for this listener; none where the listener has been taken away meanwhile.
     pub(super) fn all_of(listener: &Listener, worker: usize) -> io::Result<Vec<Self>> {
         let Some(sockets) = listener.sockets.upgrade() else { return Ok(Vec::new()) };
@@ -148,13 +148,13 @@ impl Entrance {
 
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Arrived>> {
         Poll::Ready(Ok(match self {
-            Entrance::Tcp(socket) => {
+            Doorway::Tcp(socket) => {
                 let (stream, peer) = ready!(socket.poll_accept(cx))?;
                 // Failing to set it costs latency, not correctness.
                 let _ = stream.set_nodelay(true);
                 (Socket::Tcp(stream), Some(peer.ip()))
             }
-            Entrance::Unix(socket) => (Socket::Unix(ready!(socket.poll_accept(cx))?.0), None),
+            Doorway::Unix(socket) => (Socket::Unix(ready!(socket.poll_accept(cx))?.0), None),
         }))
     }
 
@@ -185,8 +185,8 @@ impl Entrance {
 
 /// Accepts until the doors close or the task is dropped. `listener` is what it was when the task began; connections
 /// look up what it is by then.
-pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>, entrance: Entrance) {
-    while let Some(arrived) = entrance.next(&worker.doors).await {
+pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>, doorway: Doorway) {
+    while let Some(arrived) = doorway.next(&worker.doors).await {
         match arrived {
             Ok((socket, peer)) => {
                 let between = Between::new(&worker);

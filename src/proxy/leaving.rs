@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How workers leave.
 #[derive(Clone, Copy, Debug)]
-pub struct Farewell {
+pub struct Departure {
     /// What is under way has so long to finish.
     pub within: Duration,
     /// What becomes of connections that wait for a request.
@@ -42,7 +42,7 @@ pub enum Idle {
     Awaited,
 }
 
-/// How many connections have a request or a tunnel. Each worker writes its own number, from the farewell on.
+/// How many connections have a request or a tunnel. Each worker writes its own number, from the departure on.
 #[derive(Debug)]
 pub struct UnderWay {
     of: Vec<AtomicUsize>,
@@ -102,9 +102,9 @@ impl Leaving {
 }
 
 /// Until nobody is left, or the time is up.
-pub(super) async fn leave(worker: &Rc<Worker>, farewell: Farewell, under_way: &UnderWay) {
-    let deadline = Instant::now() + farewell.within;
-    let dismissal = match farewell.idle {
+pub(super) async fn leave(worker: &Rc<Worker>, departure: Departure, under_way: &UnderWay) {
+    let deadline = Instant::now() + departure.within;
+    let dismissal = match departure.idle {
         Idle::Dismissed => deadline.min(Instant::now() + SILENCE),
         Idle::Awaited => deadline,
     };

@@ -42,5 +42,5 @@ mod upload;
 mod wire;
 mod worker;
 
-pub use leaving::{Farewell, Idle, Leaving, UnderWay};
+pub use leaving::{Departure, Idle, Leaving, UnderWay};
 pub use worker::{Workers, start};

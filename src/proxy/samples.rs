@@ -188,7 +188,7 @@ impl Plane {
     /// The process goes down: everything has this long to end.
     pub(super) async fn stop(mut self, deadline: Duration) {
         let (workers, farewell) =
-            (self.workers.take().unwrap(), super::Farewell { within: deadline, idle: super::Idle::Dismissed });
+            (self.workers.take().unwrap(), super::Departure { within: deadline, idle: super::Idle::Dismissed });
         in_time(tokio::task::spawn_blocking(move || workers.leave(farewell).wait())).await.unwrap();
     }
 }

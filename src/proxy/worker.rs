@@ -17,9 +17,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::accept::{self, Are, Doors, Entrance};
+use super::accept::{self, Are, Doors, Doorway};
 use super::connection::{Client, Order};
-use super::leaving::{self, Farewell, Idle, Leaving, UnderWay};
+use super::leaving::{self, Departure, Idle, Leaving, UnderWay};
 use super::pool::Pools;
 use super::tunnels::Tunnels;
 use crate::routing::live::Health;
@@ -148,7 +148,7 @@ impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecu
 #[derive(Debug)]
 pub struct Workers {
     threads: Vec<thread::JoinHandle<()>>,
-    stop: watch::Sender<Option<Farewell>>,
+    stop: watch::Sender<Option<Departure>>,
     under_way: Arc<UnderWay>,
 }
 
@@ -179,8 +179,8 @@ pub fn start(reader: &Reader, count: usize, access_log: Option<&access_log::Sink
 impl Workers {
     /// Stops accepting, lets what is under way finish, and cuts what is left when the time is up.
     #[must_use]
-    pub fn leave(self, farewell: Farewell) -> Leaving {
-        self.stop.send_replace(Some(farewell));
+    pub fn leave(self, departure: Departure) -> Leaving {
+        self.stop.send_replace(Some(departure));
         Leaving::new(self.threads, self.under_way)
     }
 }
@@ -188,7 +188,7 @@ impl Workers {
 async fn run(
     index: usize,
     reader: Reader,
-    (mut stopped, under_way): (watch::Receiver<Option<Farewell>>, Arc<UnderWay>),
+    (mut stopped, under_way): (watch::Receiver<Option<Departure>>, Arc<UnderWay>),
     log: Option<access_log::Sink>,
 ) {
     let worker = Rc::new(Worker {
@@ -205,16 +205,16 @@ async fn run(
         scratch: RefCell::new(vec![0; SCRATCH].into()),
     });
     let mut accepting = Some(Accepting::default());
-    let farewell = tokio::select! {
+    let departure = tokio::select! {
         () = keep_house(&worker, reader.clone(), &mut accepting) => None,
-        farewell = stopped.wait_for(Option::is_some) => farewell.ok().and_then(|f| *f),
+        departure = stopped.wait_for(Option::is_some) => departure.ok().and_then(|f| *f),
     };
     // Where nobody is left to say it, nobody is left to wait for.
-    let farewell = farewell.unwrap_or(Farewell { within: Duration::ZERO, idle: Idle::Dismissed });
-    worker.doors.turn(if farewell.idle == Idle::Dismissed { Are::Closing } else { Are::Shut });
+    let departure = departure.unwrap_or(Departure { within: Duration::ZERO, idle: Idle::Dismissed });
+    worker.doors.turn(if departure.idle == Idle::Dismissed { Are::Closing } else { Are::Shut });
     accepting.take().into_iter().for_each(Accepting::finish);
     tokio::select! {
-        () = leaving::leave(&worker, farewell, &under_way) => {}
+        () = leaving::leave(&worker, departure, &under_way) => {}
         () = keep_house_to_the_end(&worker, reader, &mut accepting) => {}
     }
 }
@@ -274,10 +274,10 @@ fn follow(worker: &Rc<Worker>, accepting: &mut Accepting) {
         stays
     });
     for listener in &table.listeners {
-        accepting.0.entry(listener.id).or_insert_with(|| match Entrance::all_of(listener, worker.index) {
+        accepting.0.entry(listener.id).or_insert_with(|| match Doorway::all_of(listener, worker.index) {
             Ok(all) => {
-                let accept = |entrance| accept::run(Rc::clone(worker), Arc::clone(listener), entrance);
-                all.into_iter().map(|entrance| tokio::task::spawn_local(accept(entrance))).collect()
+                let accept = |doorway| accept::run(Rc::clone(worker), Arc::clone(listener), doorway);
+                all.into_iter().map(|doorway| tokio::task::spawn_local(accept(doorway))).collect()
             }
             Err(error) => {
                 tracing::error!(%error, listener = %listener.name, "this listener cannot be used");
