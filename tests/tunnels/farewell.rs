@@ -128,7 +128,8 @@ async fn a_reload_of_an_unrelated_route_closes_none_of_fifty_tunnels() {
 async fn on_the_way_down_every_websocket_hears_so_on_both_sides_before_the_end() {
     let ((blue, blue_url), (_green, green_url)) = (server("blue"), server("green"));
     let drain = "{ tunnels: { close_code: 1012, spread: 2s } }";
-    let mut proxy = Proxy::start(&config(&blue_url, &green_url, drain)).await;
+    let config = format!("shutdown: {{ timeout: 8s }}\n{}", config(&blue_url, &green_url, drain));
+    let mut proxy = Proxy::start(&config).await;
     let clients = clients(&proxy);
     tunnels_are(&proxy, "blue", 4).await;
     proxy.signal(Signal::Term);
