@@ -99,8 +99,12 @@ impl Between<'_> {
         let margin = (time / 5).min(LONGEST_MARGIN);
         let end = Instant::now() + time.saturating_sub(margin);
         for name in self.services {
-            hold::begin(client, name, Some(self.hold), self.reason).await?;
+            // Ahead of it: who is interrupted in between lets go of it as well.
             held.push(name.clone());
+            if let Err(error) = hold::begin(client, name, Some(self.hold), self.reason).await {
+                held.pop();
+                return Err(error);
+            }
         }
         let Ok(quiet) = timeout_at(end, self.quiet(client)).await else {
             bail!("requests were still under way when the hold was about to end; nothing was run");

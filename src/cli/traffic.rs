@@ -13,7 +13,7 @@ use super::client::{Client, segment};
 use super::drain::{self, Place};
 use super::hold::was_held;
 use super::output::{duration, say, say_json, split};
-use crate::admin::wire::{Receipt, Service, ServiceReceipt, Services};
+use crate::admin::wire::{Group, Receipt, Service, ServiceReceipt, Services};
 use crate::model::period;
 
 /// What `switch` is told.
@@ -113,8 +113,11 @@ async fn drained(receipt: &Receipt, client: &Client, output: Output) -> anyhow::
     let mut all = ExitCode::SUCCESS;
     for one in &receipt.services {
         let service: Service = client.get(&format!("/api/v1/services/{}", segment(&one.service))).await?;
-        let drains = service.groups.iter().filter(|(_, group)| group.draining.is_some());
-        for (group, _) in drains {
+        let lost = |name: &String| one.before.get(name).is_some_and(|s| s.0 > 0.0) && one.after[name].0 <= 0.0;
+        let is_new = |(name, group): &(&String, &Group)| {
+            group.draining.as_ref().is_some_and(|drain| drain.state == "draining" || lost(name))
+        };
+        for (group, _) in service.groups.iter().filter(is_new) {
             let code = drain::wait(&Place { service: &one.service, group, upstream: None }, client, output).await?;
             if code != ExitCode::SUCCESS {
                 all = code;

@@ -18,9 +18,14 @@ use crate::routing::table::{Action, Entrance, Farewell, Group, Listener, Route, 
 
 /// The services of a file, as desired state sees them.
 pub(super) fn file_services(spec: &Spec) -> Vec<FileService> {
+    let urls = |group: &spec::Group| {
+        let name = group.name.clone();
+        group.upstreams.iter().map(|u| (name.clone(), u.endpoint.url.clone())).collect::<Vec<_>>()
+    };
     let service = |service: &Arc<spec::Service>| FileService {
         name: service.name.clone(),
         groups: service.groups.iter().map(|g| g.name.clone()).collect(),
+        upstreams: service.groups.iter().flat_map(urls).collect(),
         split: service.split.clone(),
     };
     spec.services.iter().map(service).collect()

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -188,7 +189,11 @@ impl Controller {
     }
 
     /// Refuses where one of the services is held already.
+    /// Where the process before an upgrade still has requests, nobody could say when all is quiet.
     pub(super) fn may_be_held(&self, services: &[&ServiceName]) -> Result<(), Rejected> {
+        if self.shared.predecessor.load(Ordering::Acquire) {
+            return Err(Rejected::Upgrading);
+        }
         match services.iter().find(|name| self.running.holds.get(**name).is_some_and(|h| h.hold.is_on())) {
             Some(name) => Err(Rejected::HoldInProgress { service: (*name).clone() }),
             None => Ok(()),

@@ -18,6 +18,8 @@ pub struct FileService {
     pub name: ServiceName,
     /// All its groups.
     pub groups: Vec<GroupName>,
+    /// The URLs of each group's upstreams.
+    pub upstreams: Vec<(GroupName, String)>,
     /// Its split; gives shares to these groups only.
     pub split: Split,
 }
@@ -104,7 +106,11 @@ fn adopted(old: &ServiceState, file: &FileService, version: u64) -> (ServiceStat
     let version = if split == old.split && stable == old.stable { old.version } else { version };
     // Who is given traffic is open again; what is not in the file any more cannot be drained.
     let has_grown = |group: &GroupName| split.share(group) > old.split.share(group);
-    let kept = |p: &Part| file.groups.contains(&p.group) && (p.upstream.is_some() || !has_grown(&p.group));
+    let kept = |p: &Part| match &p.upstream {
+        None => file.groups.contains(&p.group) && !has_grown(&p.group),
+        // One that comes back later is somebody else.
+        Some(url) => file.upstreams.iter().any(|(group, known)| *group == p.group && known == url),
+    };
     let drains = old.drains.iter().filter(|(part, _)| kept(part)).map(|(p, d)| (p.clone(), d.clone())).collect();
     (ServiceState { split, stable, file_split, salt: old.salt, version, drains }, moved.then_some(reason))
 }

@@ -184,14 +184,21 @@ pub fn decide(desired: &Desired, intent: &Intent, at: Timestamp) -> Result<Decis
         Intent::Split { .. } | Intent::Shift { .. } => Wanted::MoreShare,
     };
     decision.reopen_wanted(at, wanted);
-    decision.number(false);
+    decision.number(Numbered::NotYet);
     Ok(decision)
+}
+
+/// Whether a decision has its version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numbered {
+    NotYet,
+    Already,
 }
 
 impl Decision {
     /// Gives what has changed its version; a new one, unless it was changed and numbered before.
-    pub(super) fn number(&mut self, was_changed: bool) {
-        if self.changed() && !was_changed {
+    pub(super) fn number(&mut self, numbered: Numbered) {
+        if self.changed() && numbered == Numbered::NotYet {
             self.desired.version += 1;
         }
         for moved in self.moves.iter().filter(|m| m.changed) {

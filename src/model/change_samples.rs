@@ -26,7 +26,9 @@ pub(crate) fn split(text: &str) -> Split {
 
 pub(crate) fn file(text: &str) -> FileService {
     let split = split(text);
-    FileService { name: service("shop"), groups: split.iter().map(|(g, _)| g.clone()).collect(), split }
+    let groups: Vec<_> = split.iter().map(|(g, _)| g.clone()).collect();
+    let upstreams = groups.iter().map(|g| (g.clone(), format!("http://{g}:80"))).collect();
+    FileService { name: service("shop"), groups, upstreams, split }
 }
 
 pub(crate) fn started(text: &str) -> Desired {

@@ -9,7 +9,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::change::{ChangeError, Decision, Desired, Move, ServiceState};
+use super::change::{ChangeError, Decision, Desired, Move, Numbered, ServiceState};
 use super::names::{GroupName, ServiceName};
 use super::split::Share;
 
@@ -175,7 +175,7 @@ impl Decision {
     /// Begins drains of the groups that have lost their share by this decision; where it moved nothing, of those that
     /// a rollback would go back to and that have no share now. Groups that are kept out already are left alone.
     pub fn drain_replaced(&mut self, term: impl Fn(&ServiceName) -> Term) {
-        let was_changed = self.changed();
+        let numbered = if self.changed() { Numbered::Already } else { Numbered::NotYet };
         for moved in &mut self.moves {
             let Some(state) = self.desired.services.get_mut(moved.service.as_str()) else { continue };
             let before = if moved.before == moved.after { &moved.stable } else { &moved.before };
@@ -189,7 +189,7 @@ impl Decision {
                 state.begin_drain(Part { group, upstream: None }, term(&moved.service));
             }
         }
-        self.number(was_changed);
+        self.number(numbered);
     }
 }
 
@@ -235,7 +235,7 @@ fn decided(
     let (split, stable) = (state.split.clone(), state.stable.clone());
     let moved = Move { service: service.clone(), before: split.clone(), after: split, stable, changed };
     let mut decision = Decision { desired: next, moves: vec![moved] };
-    decision.number(false);
+    decision.number(Numbered::NotYet);
     Ok(decision)
 }
 

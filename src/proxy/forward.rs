@@ -73,7 +73,8 @@ pub(super) async fn forward(
         }
         // Paid by the group whose failure it was, whoever takes the request over.
         let payer = Arc::clone(&exchange.claim.group().live);
-        if again == Again::FreshConnection {
+        // Not to one that is closed by now: it may count as drained as soon as the attempt before has ended.
+        if again == Again::FreshConnection && may_enter(exchange, upstream) {
             connection = send::Use::Fresh;
         } else {
             connection = send::Use::Pooled;
@@ -87,6 +88,10 @@ pub(super) async fn forward(
         payer.retries.add(1);
     }
     Err(ProxyError::NoHealthyUpstream)
+}
+
+fn may_enter(exchange: &Exchange, upstream: usize) -> bool {
+    exchange.comer().may_enter(exchange.claim.group().upstreams[upstream].live.entrance())
 }
 
 fn next_upstream(exchange: &Exchange, place: Place, tried: &Tried) -> Option<usize> {

@@ -6,15 +6,16 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use crate::config::spec::TunnelClose;
 use crate::routing::publish::Snapshot;
-use crate::routing::table::{Group, Service, Table, Upstream};
+use crate::routing::table::{Farewell, Group, Service, Table, Upstream};
 
 /// On the way down the last tunnel is told so long before the deadline: a frame has to end, and the sides answer.
-const LEAD: Duration = Duration::from_secs(3);
+const LEAD: Duration = Farewell::LONGEST_END;
 
 type Open = HashMap<u64, Rc<Notice>, foldhash::fast::RandomState>;
 
@@ -167,7 +168,9 @@ impl Berth {
     fn found_in(&self, table: &Snapshot, homes: &Homes) -> Option<Self> {
         let [service, group, upstream] = homes.0.get(&self.upstream().live.id).copied().or_else(|| {
             let service = table.services.iter().position(|s| s.name == self.service().name)?;
-            let group = table.services[service].groups.iter().position(|g| g.name == self.group().name)?;
+            // A group that was gone in between has counts of its own, where this tunnel is not.
+            let same = |g: &Group| g.name == self.group().name && Arc::ptr_eq(&g.live, &self.group().live);
+            let group = table.services[service].groups.iter().position(same)?;
             let endpoint = &self.upstream().live.endpoint;
             let upstreams = &table.services[service].groups[group].upstreams;
             Some([service, group, upstreams.iter().position(|u| u.live.endpoint == *endpoint)?])
@@ -259,12 +262,9 @@ impl Notice {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::proxy::samples;
     use crate::routing::live::{GroupLive, UpstreamLive};
-    use crate::routing::table::Farewell;
 
     const SPREAD: Duration = Duration::from_secs(100);
 

@@ -185,6 +185,9 @@ pub struct Farewell {
 }
 
 impl Farewell {
+    /// A tunnel that was told to end takes so long at the most: four steps of two seconds, where its peers do nothing.
+    pub const LONGEST_END: Duration = Duration::from_secs(8);
+
     /// Whether a tunnel to the upstream with this id is meant.
     #[must_use]
     pub fn is_for(&self, upstream: u64) -> bool {
@@ -232,9 +235,15 @@ impl Group {
     /// another question ([`Group::entrance`]).
     #[must_use]
     pub fn can_serve(&self) -> bool {
-        let serves =
-            |u: &Upstream| u.live.health() == super::live::Health::Healthy && u.live.entrance() == Entrance::Open;
-        self.upstreams.iter().any(serves)
+        self.upstreams.iter().any(Upstream::can_serve)
+    }
+}
+
+impl Upstream {
+    /// Whether it is healthy and open.
+    #[must_use]
+    pub fn can_serve(&self) -> bool {
+        self.live.health() == super::live::Health::Healthy && self.live.entrance() == Entrance::Open
     }
 }
 

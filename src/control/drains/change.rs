@@ -19,7 +19,7 @@ use crate::model::change::{Decision, Desired, Move};
 use crate::model::drain::{self, End, Outcome, Part, Term};
 use crate::model::names::ServiceName;
 use crate::model::split::Share;
-use crate::routing::table::{Entrance, Service, Table};
+use crate::routing::table::{Entrance, Service, Table, Upstream};
 use crate::store::{Batch, KeptReceipt};
 
 /// What the controller is asked to do about drains.
@@ -199,20 +199,23 @@ pub(in crate::control) fn no_drain(service: &ServiceName, part: &Part) -> Reject
     Rejected::NoDrain { service: service.clone(), part: part.clone() }
 }
 
-/// Whether nobody would be left for the users of `part`: it is the live group, or the only one with a share that is
-/// open; of an upstream: the last open one of such a group.
+/// Whether nobody would be left for the users of `part`: it is the live group, or the only one with a share that can
+/// serve; of an upstream: the last one of such a group that can.
 fn takes_all(service: &Service, part: &Part) -> bool {
     let Some(index) = service.group_index(part.group.as_str()) else { return false };
     if let Some(url) = &part.upstream {
         let others = service.groups[index].upstreams.iter().filter(|u| u.live.endpoint.url != *url);
-        if others.into_iter().any(|u| u.live.entrance() == Entrance::Open) {
+        if others.into_iter().any(Upstream::can_serve) {
             return false;
         }
     }
     let share = service.shares[index];
     let is_live = share > Share::NONE.ppm() && service.shares.iter().all(|s| *s <= share);
-    let open = |i: usize| i != index && service.shares[i] > 0 && service.groups[i].entrance == Entrance::Open;
-    is_live || (share > 0 && !(0..service.groups.len()).any(open))
+    let serves = |i: usize| {
+        let group = &service.groups[i];
+        i != index && service.shares[i] > 0 && group.entrance == Entrance::Open && group.can_serve()
+    };
+    is_live || (share > 0 && !(0..service.groups.len()).any(serves))
 }
 
 impl Running {

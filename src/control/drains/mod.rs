@@ -74,7 +74,7 @@ pub(super) async fn run(shared: Arc<Shared>, commands: mpsc::Sender<Command>, re
         }
         tokio::select! {
             changed = published.changed() => if changed.is_err() { return },
-            Some(Err(panicked)) = tasks.join_next_with_id() => {
+            Some(ended) = tasks.join_next_with_id() => if let Err(panicked) = ended {
                 tracing::error!(%panicked, "watching over a drain failed; it begins again");
                 watched.retain(|_, task| *task != panicked.id());
             }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::change::DrainCommand;
 use super::facts::Counts;
@@ -24,12 +24,14 @@ use crate::control::running::Shared;
 use crate::control::view::{HookState, HookView};
 use crate::model::drain::{End, Outcome};
 use crate::routing::publish::Reader;
+use crate::routing::table::Farewell;
 
+/// From one time that the end is told to the next.
+const SAID_AGAIN: Duration = Duration::from_millis(500);
 /// How often the counts are looked at: soon at first, then as often as this.
 const LOOK: Duration = Duration::from_millis(50);
-/// Tunnels that were told to end have so long beyond their spread: four steps of two seconds where their peers do
-/// nothing.
-const GRACE: Duration = Duration::from_secs(9);
+/// Tunnels that were told to end have so long beyond their spread.
+const GRACE: Duration = Farewell::LONGEST_END.saturating_add(Duration::from_secs(1));
 
 /// A drain under way and all that is needed to watch over it.
 pub(super) struct Watched {
@@ -73,8 +75,8 @@ impl Watched {
         let hook_was_asked = hook.is_some();
         drop(hook);
         match end {
-            Some(end) => self.tell(DrainCommand::Over { key: self.key.clone(), end }).await,
-            None if hook_was_asked => self.call_off(&plan).await,
+            Some(end) => self.end(end).await,
+            None if hook_was_asked && self.is_there() => self.call_off(&plan).await,
             None => {}
         }
     }
@@ -104,17 +106,15 @@ impl Watched {
         let begun = Instant::now();
         let mut farewell: Option<u64> = None;
         loop {
+            // Ahead of the counts: whoever chose by an older table is in them by then.
+            let closed = self.reader.acknowledged() >= plan.generation;
             let counts = self.counts()?;
             let content = hook.is_none_or(Hook::is_content);
             if let Some(hook) = hook {
                 self.shared.drains.set(&self.key, hook.word.borrow().clone());
             }
             let company = self.company();
-            if content
-                && company == Company::None
-                && counts.is_nothing()
-                && self.reader.acknowledged() >= plan.generation
-            {
+            if content && closed && company == Company::None && counts.is_nothing() {
                 let (outcome, why) = farewell.map_or((Outcome::Drained, String::new()), |tunnels| {
                     (Outcome::TimedOut, left_over(tunnels, &counts, hook, company))
                 });
@@ -179,6 +179,20 @@ impl Watched {
         self.shared.drains.set(&self.key, HookView { state: HookState::Cancelled, detail, answer: None });
     }
 
+    /// Says that it is over until that is so: while the state is another process's, nobody writes it down.
+    async fn end(&self, end: End) {
+        while self.shared.running.load().drain(&self.key).is_some() {
+            self.tell(DrainCommand::Over { key: self.key.clone(), end: end.clone() }).await;
+            let mut published = self.shared.published.subscribe();
+            let _ = timeout(SAID_AGAIN, published.changed()).await;
+        }
+    }
+
+    /// Whether the part is still there, or was removed by a reload.
+    fn is_there(&self) -> bool {
+        Counts::of(&self.shared.running.load().table, &self.key.service, &self.key.part).is_some()
+    }
+
     async fn tell(&self, command: DrainCommand) {
         // A controller that is gone goes on with it after the restart.
         let _ = self.commands.send(Command::Drain(command)).await;
@@ -198,6 +212,8 @@ impl Hook {
 
     async fn changed(&self) {
         let mut word = self.word.clone();
+        // What was said by now has been looked at, or is at the next look.
+        word.mark_unchanged();
         if word.changed().await.is_err() {
             // It has panicked: it will never be content.
             pending::<()>().await;

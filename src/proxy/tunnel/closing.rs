@@ -16,9 +16,11 @@ use super::side::{Pulse, Side, State};
 use crate::model::outcome::TunnelEnd;
 use crate::model::websocket::{self, Border};
 use crate::proxy::alarm::Alarm;
+use crate::routing::table::Farewell;
 
-/// Each step takes this long at the most.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Each step takes this long at the most: to the end of the message, else to that of the frame; for the answers; for the
+/// ends.
+const PATIENCE: Duration = Duration::from_millis(Farewell::LONGEST_END.as_millis() as u64 / 4);
 
 /// How far the end of a tunnel has come.
 #[derive(Debug)]
