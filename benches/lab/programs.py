@@ -89,14 +89,24 @@ def process(command, **options):
 
 
 class Admin:
-    """The admin port, over one keep-alive connection."""
+    """The admin port, over one keep-alive connection; a new one where it was not used for long, for it is closed then."""
+
+    UNUSED = 20
 
     def __init__(self, port):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        self.connect()
+
+    def connect(self):
+        self.connection.close()
         self.connection.connect()
         self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.used = time.monotonic()
 
     def ask(self, method, path, body=None):
+        if time.monotonic() - self.used > self.UNUSED:
+            self.connect()
+        self.used = time.monotonic()
         headers = {"content-type": "application/json"} if body is not None else {}
         self.connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         answer = self.connection.getresponse()
