@@ -37,9 +37,10 @@ pub(super) struct Closing {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Both sides get what is theirs, up to a Close.
+    /// Both sides get what is theirs, up to a border. Neither gets its Close before both directions have come to one:
+    /// whoever hears it answers at once, in the middle of what it is saying.
     Words,
-    /// Both sides answer.
+    /// Both get a Close, and answer.
     Answers,
     /// Both connections end.
     Ends,
@@ -49,7 +50,9 @@ enum Step {
 enum Direction {
     /// A message is under way.
     UnderWay,
-    /// Its last bytes are.
+    /// It stands at a border, and is to end with this.
+    Waits(Word),
+    /// Its last bytes are under way.
     Leaving(Word),
     Over(Word),
 }
@@ -63,12 +66,6 @@ enum Word {
     Theirs,
     /// None.
     Nothing,
-}
-
-/// How a direction ends.
-struct Last<'a> {
-    border: Border,
-    close: &'a dyn Fn() -> Vec<u8>,
 }
 
 impl Closing {
@@ -94,17 +91,17 @@ impl Closing {
         loop {
             let done = match self.step {
                 Step::Words => {
-                    let masked = Last { border: self.border, close: &|| masked(self.code) };
-                    let up = self.up.poll(client, upstream, &masked, pulse, scratch, cx);
-                    let plain = Last { border: self.border, close: &|| websocket::close_frame(self.code, None) };
-                    let down = self.down.poll(upstream, client, &plain, pulse, scratch, cx);
+                    let up = self.up.reach(self.border, client, upstream, pulse, scratch, cx);
+                    let down = self.down.reach(self.border, upstream, client, pulse, scratch, cx);
                     up.is_ready() && down.is_ready()
                 }
                 Step::Answers => {
+                    let up = self.up.leave(client, upstream, pulse, cx);
+                    let down = self.down.leave(upstream, client, pulse, cx);
                     // Who was told nothing has nothing to answer.
                     let client = self.down.word() == Word::Nothing || poll_answer(client, scratch, cx).is_ready();
                     let upstream = self.up.word() == Word::Nothing || poll_answer(upstream, scratch, cx).is_ready();
-                    client && upstream
+                    up.is_ready() && down.is_ready() && client && upstream
                 }
                 Step::Ends => {
                     let client = poll_end(client, scratch, cx);
@@ -118,7 +115,11 @@ impl Closing {
             }
             match self.step {
                 Step::Words if !done && self.border == Border::Message => self.border = Border::Frame,
-                Step::Words => self.step = Step::Answers,
+                Step::Words => {
+                    self.up.go(client, || masked(self.code));
+                    self.down.go(upstream, || websocket::close_frame(self.code, None));
+                    self.step = Step::Answers;
+                }
                 Step::Answers => self.step = Step::Ends,
                 Step::Ends => return Poll::Ready(self.end()),
             }
@@ -127,10 +128,12 @@ impl Closing {
     }
 
     fn end(&self) -> TunnelEnd {
-        match (self.up.word(), self.down.word()) {
-            (Word::Nothing, _) | (_, Word::Nothing) => TunnelEnd::Cut,
-            (Word::Theirs, Word::Theirs) => TunnelEnd::Closed,
-            (Word::Ours, _) | (_, Word::Ours) => TunnelEnd::Told,
+        match (self.up, self.down) {
+            (Direction::Over(Word::Theirs), Direction::Over(Word::Theirs)) => TunnelEnd::Closed,
+            (Direction::Over(up), Direction::Over(down)) if up != Word::Nothing && down != Word::Nothing => {
+                TunnelEnd::Told
+            }
+            _ => TunnelEnd::Cut,
         }
     }
 }
@@ -144,17 +147,20 @@ fn masked(code: u16) -> Vec<u8> {
 }
 
 impl Direction {
-    /// What it has ended with; nothing where it has not.
+    /// What it has ended with, or is to end with; nothing where there is no saying.
     fn word(self) -> Word {
-        if let Self::Over(word) = self { word } else { Word::Nothing }
+        match self {
+            Self::UnderWay => Word::Nothing,
+            Self::Waits(word) | Self::Leaving(word) | Self::Over(word) => word,
+        }
     }
 
-    /// Passes on what is left to be passed on. Ready when that is over; from then on what comes is only looked at.
-    fn poll<F, T>(
+    /// Passes on what is left up to `border`. Ready there, or where it will never come to one.
+    fn reach<F, T>(
         &mut self,
+        border: Border,
         from: &mut Side<F>,
         to: &mut Side<T>,
-        last: &Last<'_>,
         pulse: &mut Pulse,
         scratch: &mut [u8],
         cx: &mut Context<'_>,
@@ -163,52 +169,69 @@ impl Direction {
         F: AsyncRead + AsyncWrite + Unpin,
         T: AsyncWrite + Unpin,
     {
-        loop {
-            match *self {
-                Self::UnderWay if from.frames.is_at(last.border) => *self = arrive(from, last.close),
-                Self::UnderWay => {
-                    if ready!(from.poll_deliver(to, pulse, cx)).is_err() || from.state != State::Open {
-                        *self = Self::Over(Word::Nothing);
-                        continue;
-                    }
-                    let Ok(read) = ready!(from.poll_read(scratch, cx)) else {
-                        *self = Self::Over(Word::Nothing);
-                        continue;
-                    };
-                    let passed = from.frames.to_border(read, last.border);
-                    from.held.extend_from_slice(&read[..passed]);
-                    if from.frames.is_at(last.border) {
-                        *self = arrive(from, last.close);
-                        from.frames.follow(&read[passed..]);
-                    } else if from.frames.is_lost() {
-                        *self = Self::Over(Word::Nothing);
-                    }
-                }
-                Self::Leaving(word) => {
-                    let left = ready!(from.poll_deliver(to, pulse, cx)).is_ok();
-                    *self = Self::Over(if left { word } else { Word::Nothing });
-                }
-                Self::Over(_) => {
-                    // Read on: whoever cannot say what it says may not listen, either.
-                    let _ = poll_answer(from, scratch, cx);
-                    return Poll::Ready(());
-                }
+        while *self == Self::UnderWay {
+            if from.frames.is_at(border) {
+                *self = Self::Waits(from.last_word());
+                break;
+            }
+            if ready!(from.poll_deliver(to, pulse, cx)).is_err() || from.state != State::Open {
+                *self = Self::Over(Word::Nothing);
+                break;
+            }
+            let Ok(read) = ready!(from.poll_read(scratch, cx)) else {
+                *self = Self::Over(Word::Nothing);
+                break;
+            };
+            let passed = from.frames.to_border(read, border);
+            from.held.extend_from_slice(&read[..passed]);
+            if from.frames.is_lost() {
+                *self = Self::Over(Word::Nothing);
+            } else if from.frames.is_at(border) {
+                *self = Self::Waits(from.last_word());
+                // What comes behind the border is only looked at: it may be an answer.
+                from.frames.follow(&read[passed..]);
             }
         }
+        Poll::Ready(())
+    }
+
+    /// Both directions have come as far as they will: this one ends with its Close, where it has come to a border.
+    fn go<F>(&mut self, from: &mut Side<F>, close: impl Fn() -> Vec<u8>) {
+        *self = match *self {
+            Self::UnderWay | Self::Waits(Word::Nothing) => Self::Over(Word::Nothing),
+            Self::Waits(word) => {
+                if word == Word::Ours {
+                    from.held.extend_from_slice(&close());
+                }
+                Self::Leaving(word)
+            }
+            other => other,
+        };
+    }
+
+    /// Delivers its last bytes.
+    fn leave<F, T>(&mut self, from: &mut Side<F>, to: &mut Side<T>, pulse: &mut Pulse, cx: &mut Context<'_>) -> Poll<()>
+    where
+        F: AsyncRead + AsyncWrite + Unpin,
+        T: AsyncWrite + Unpin,
+    {
+        if let Self::Leaving(word) = *self {
+            let left = ready!(from.poll_deliver(to, pulse, cx)).is_ok();
+            *self = Self::Over(if left { word } else { Word::Nothing });
+        }
+        Poll::Ready(())
     }
 }
 
-/// At the end of a frame: adds the Close, where there was none.
-fn arrive<F>(from: &mut Side<F>, close: &dyn Fn() -> Vec<u8>) -> Direction {
-    if from.frames.close_code().is_some() {
-        return Direction::Leaving(Word::Theirs);
+impl<W> Side<W> {
+    /// At a border: what is to be the last that it says.
+    fn last_word(&self) -> Word {
+        if self.frames.close_code().is_some() {
+            return Word::Theirs;
+        }
+        // Where the other side was told that nothing more will come, nothing more comes.
+        if self.state == State::Closed { Word::Nothing } else { Word::Ours }
     }
-    if from.state == State::Closed {
-        // The other side was told that nothing more will come.
-        return Direction::Over(Word::Nothing);
-    }
-    from.held.extend_from_slice(&close());
-    Direction::Leaving(Word::Ours)
 }
 
 /// Reads what a side says, and passes on none of it. Ready when it has said Close, or nothing more will come.

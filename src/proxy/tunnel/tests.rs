@@ -78,12 +78,12 @@ async fn a_close_stands_between_two_frames_in_both_directions() {
     send(&mut upstream, &message[..100]).await;
     receive(&mut client, &message[..100]).await;
     plane.publish(Some(at_once()));
-    // The client was between two frames, so the upstream hears of it at once.
-    let (opcode, key, payload) = next_frame(&mut upstream).await;
-    assert_eq!((opcode, key.is_some(), &payload[..]), (CLOSE, true, RESTART));
-    // The upstream is not: its frame ends first, and what it says after it goes nowhere.
+    // Its frame ends first, and what it says after it goes nowhere.
     send(&mut upstream, &[&message[100..], &frame(TEXT, None, b"too late")].concat()).await;
     receive(&mut client, &message[100..]).await;
+    // Now it may hear of it: before, its answer would have stood within its message.
+    let (opcode, key, payload) = next_frame(&mut upstream).await;
+    assert_eq!((opcode, key.is_some(), &payload[..]), (CLOSE, true, RESTART));
     assert_eq!(next_frame(&mut client).await, (CLOSE, None, RESTART.to_vec()));
     send(&mut client, &[frame(TEXT, KEY, b"too late, too"), frame(CLOSE, KEY, &RESTART[..2])].concat()).await;
     send(&mut upstream, &frame(CLOSE, None, &RESTART[..2])).await;
@@ -391,4 +391,20 @@ async fn whatever_passes_at_its_moment_each_side_gets_whole_frames_and_one_close
     }
     assert_eq!(ends[TunnelEnd::Cut as usize] + ends[TunnelEnd::Idle as usize], 0, "{ends:?}");
     assert!(ends[TunnelEnd::Told as usize] > 200, "{ends:?}");
+}
+
+#[tokio::test]
+async fn a_fragmented_message_ends_before_either_side_hears_of_it() {
+    let mut plane = Plane::new(1).await;
+    let (mut client, mut upstream) = plane.tunnel().await;
+    let (mut first, mut last) = (frame(TEXT, KEY, b"begun "), frame(0, KEY, b"and ended"));
+    first[0] &= 0x7f;
+    send(&mut client, &first).await;
+    receive(&mut upstream, &first).await;
+    plane.publish(Some(at_once()));
+    last[0] |= 0x80;
+    send(&mut client, &last).await;
+    receive(&mut upstream, &last).await;
+    is_told(&mut client, &mut upstream).await;
+    has_ended(&plane, TunnelEnd::Told).await;
 }
