@@ -141,7 +141,8 @@ impl Controller {
                 let applied = match self.keeping {
                     _ if self.shared.is_stopping() => Err(Rejected::ShuttingDown),
                     Keeping::Ours => self.apply(loaded, registry, &origin).await,
-                    Keeping::Packed | Keeping::Away => Err(Rejected::Upgrading),
+                    // Said here, so that whoever takes the state back after this command finds it.
+                    Keeping::Packed | Keeping::Away => Err(self.shared.miss_a_reload()),
                 };
                 let _ = reply.send(applied);
             }

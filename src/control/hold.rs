@@ -187,8 +187,11 @@ impl Controller {
         services.iter().find(|s| s.name == *service).map(|s| &**s).ok_or_else(unknown)
     }
 
-    /// Refuses where one of the services is held already.
+    /// Refuses where one of the services is held already, or another process is about to take over.
     pub(super) fn may_be_held(&self, services: &[&ServiceName]) -> Result<(), Rejected> {
+        if self.keeping != Keeping::Ours {
+            return Err(Rejected::Upgrading);
+        }
         match services.iter().find(|name| self.running.holds.get(**name).is_some_and(|h| h.hold.is_on())) {
             Some(name) => Err(Rejected::HoldInProgress { service: (*name).clone() }),
             None => Ok(()),
