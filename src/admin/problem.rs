@@ -76,7 +76,7 @@ impl ApiError {
     pub fn row(&self) -> Row {
         use StatusCode as S;
         match self {
-            ApiError::Rejected(rejected) => rejected_row(rejected),
+            ApiError::Rejected(rejected) | ApiError::Upgrade(UpgradeError::Refused(rejected)) => rejected_row(rejected),
             ApiError::Upgrade(UpgradeError::InProgress) => {
                 (S::CONFLICT, "upgrade_in_progress", "An upgrade is under way")
             }

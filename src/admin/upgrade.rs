@@ -38,11 +38,14 @@ pub struct UpgradeWish {
 }
 
 /// Why there was no upgrade. The old process serves as before.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum UpgradeError {
     /// One at a time.
     #[error("an upgrade is under way; wait until it is over")]
     InProgress,
+    /// Nothing was tried.
+    #[error(transparent)]
+    Refused(#[from] Rejected),
     /// The new process did not come up, or could not be given what it needs.
     #[error("{why}; this process serves as before")]
     Failed {

@@ -50,6 +50,12 @@ impl Done {
 /// Tries to put another process in our place; answers whoever wished it where that has failed.
 pub(super) async fn upgrade(serving: &Serving, program: &Program, wish: UpgradeWish, signals: &mut Signals) -> Upgrade {
     let started = Instant::now();
+    if let Err(rejected) = serving.handle.pack().await {
+        tracing::warn!(actor = wish.origin.actor, error = %rejected, "the upgrade was refused");
+        serving.handle.was_not_taken_over(&rejected.to_string(), &wish.origin).await;
+        let _ = wish.reply.send(Err(rejected.into()));
+        return Upgrade::Failed;
+    }
     tracing::info!(actor = wish.origin.actor, binary = ?wish.binary, config = ?wish.config, "an upgrade begins");
     let (interrupt, interrupted) = watch::channel(false);
     let (result, stopped) = {
@@ -82,7 +88,6 @@ async fn attempted(
     interrupted: watch::Receiver<bool>,
 ) -> Result<Successor, Failure> {
     let handle = &serving.handle;
-    handle.pack().await.map_err(|e| Failure::new(e.to_string()))?;
     let result = match Attempt::start(program, wish, serving.sockets(), interrupted).await {
         Ok(attempt) => handed_over(serving, attempt).await,
         Err(failure) => Err((failure, None)),

@@ -56,9 +56,6 @@ fn code(cut: usize) -> ExitCode {
 /// No new requests, then no new commands, then the store. Gives the number of connections that were cut.
 async fn go(serving: Serving, occasion: Occasion, under_way: Arc<OnceLock<Arc<UnderWay>>>) -> usize {
     let Serving { handle, joiner, workers, admin, log, telling, .. } = serving;
-    if let Some(telling) = telling {
-        telling.abort();
-    }
     let cut = match occasion {
         Occasion::Told => {
             let cut = finish(&handle, workers, &under_way).await;
@@ -74,6 +71,10 @@ async fn go(serving: Serving, occasion: Occasion, under_way: Arc<OnceLock<Arc<Un
         }
     };
     end(joiner, log).await;
+    // Not before: until then it counts here that the process before this one still has requests.
+    if let Some(telling) = telling {
+        telling.abort();
+    }
     if cut > 0 {
         tracing::warn!(cut, "the time was up: so many connections had a request or a WebSocket under way and were cut");
     }

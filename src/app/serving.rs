@@ -15,7 +15,7 @@ use crate::config::spec::Spec;
 use crate::control::command::Origin;
 use crate::control::handle::Handle;
 use crate::control::source::Loaded;
-use crate::control::{self, Joiner, Prepared, StartOptions, Watch, tls};
+use crate::control::{self, Before, Joiner, Prepared, StartOptions, Watch, tls};
 use crate::proxy::{self, Workers};
 use crate::routing::inherited::Inherited;
 use crate::routing::publish::Reader;
@@ -67,7 +67,7 @@ impl Serving {
         let store = open_store(&loaded.spec.state.path)?;
         let made = made(loaded, inherited).await?;
         let (spec, sink) = (made.spec, made.sink);
-        let options = StartOptions { prepared: made.prepared, source: Arc::new(source), store, watch: Watch::Files };
+        let options = options(made.prepared, source, store, Before::Nobody);
         let (handle, reader, joiner) = control::start(options).await?;
         let (admin, address) = Admin::open(made.port, made.settings, &handle, &spec);
         handle.first_health_round().await;
@@ -104,7 +104,7 @@ impl Serving {
         heir.wait_for_state(made.taken).await?;
         let (spec, sink) = (made.spec, made.sink);
         let store = open_store(&spec.state.path)?;
-        let options = StartOptions { prepared: made.prepared, source: Arc::new(source), store, watch: Watch::Files };
+        let options = options(made.prepared, source, store, Before::Predecessor);
         let (handle, reader, joiner) = control::start(options).await?;
         handle.first_health_round().await;
         let workers = workers(&reader, &spec, sink.as_ref())?;
@@ -190,6 +190,10 @@ async fn made(loaded: Loaded, mut inherited: Inherited) -> anyhow::Result<Made> 
         tracing::warn!(%place, "a socket was handed over for which there is no listener; it is closed");
     }
     Ok(Made { prepared, port, settings, spec, sink, log, taken: inherited.taken() })
+}
+
+fn options(prepared: Prepared, source: FileSource, store: Box<dyn Store>, before: Before) -> StartOptions {
+    StartOptions { prepared, source: Arc::new(source), store, watch: Watch::Files, before }
 }
 
 fn workers(reader: &Reader, spec: &Spec, sink: Option<&access_log::Sink>) -> anyhow::Result<Workers> {

@@ -5,8 +5,9 @@
 //! the time runs out, Ctrl-C), those who wait are let go; and not before the command has ended, so that no request
 //! meets it.
 
+use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -23,6 +24,18 @@ use crate::model::period;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A command that was asked to end has so long to do so, and the switch as long to be made. Less for short holds.
 const LONGEST_MARGIN: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether the holds are still there while the command runs.
+const WATCH_EVERY: Duration = Duration::from_millis(200);
+
+/// A service that is held from here.
+#[derive(Debug)]
+struct Held {
+    service: String,
+    /// By which the hold is known; none: whether there is one is not known yet.
+    until: Option<jiff::Timestamp>,
+    version: Option<u64>,
+}
 
 /// What is to be done between hold and switch.
 #[derive(Debug)]
@@ -91,7 +104,7 @@ impl Between<'_> {
     async fn steps<T>(
         &self,
         client: &Client,
-        held: &mut Vec<String>,
+        held: &mut Vec<Held>,
         time: Duration,
         switch: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
@@ -100,19 +113,33 @@ impl Between<'_> {
         let end = Instant::now() + time.saturating_sub(margin);
         for name in self.services {
             // Ahead of it: who is interrupted in between lets go of it as well.
-            held.push(name.clone());
-            if let Err(error) = hold::begin(client, name, Some(self.hold), self.reason).await {
-                held.pop();
-                return Err(error);
+            held.push(Held { service: name.clone(), until: None, version: None });
+            match hold::begin(client, name, Some(self.hold), self.reason).await {
+                Err(error) => {
+                    held.pop();
+                    return Err(error);
+                }
+                Ok(receipt) => {
+                    let version = look(client, name).await?.version;
+                    if let Some(one) = held.last_mut() {
+                        (one.until, one.version) = (receipt.until, Some(version));
+                    }
+                }
             }
         }
         let Ok(quiet) = timeout_at(end, self.quiet(client)).await else {
             bail!("requests were still under way when the hold was about to end; nothing was run");
         };
         quiet?;
-        let status = self.command(end, margin / 2).await?;
+        let status = tokio::select! {
+            status = self.command(end, margin / 2) => status?,
+            why = lost(client, held) => bail!("{}; {} was ended", why?, self.command[0]),
+        };
         if !status.success() {
             bail!("{} ended with {status}", self.command[0]);
+        }
+        if let Some(why) = is_lost(client, held).await? {
+            bail!("{why}");
         }
         switch.await
     }
@@ -136,6 +163,10 @@ impl Between<'_> {
         let (program, arguments) = self.command.split_first().context("no command is named")?;
         let mut command = Command::new(program);
         command.args(arguments).env("POINTSMAN_SERVICE", self.services.join(",")).env("POINTSMAN_TO", self.to);
+        if std::io::stdin().is_terminal() {
+            // In a process group of its own it could not read from there, and would wait for ever.
+            command.stdin(Stdio::null());
+        }
         let child = command.process_group(0).spawn().with_context(|| format!("{program} cannot be started"))?;
         let mut running = Running { child, grace };
         match timeout_at(end, running.ended()).await {
@@ -188,13 +219,45 @@ async fn look(client: &Client, service: &str) -> anyhow::Result<Service> {
     client.get(&format!("/api/v1/services/{}", segment(service))).await
 }
 
-async fn release(client: &Client, held: &[String]) -> anyhow::Result<()> {
+/// Lets go of what is ours.
+async fn release(client: &Client, held: &[Held]) -> anyhow::Result<()> {
     let mut first = Ok(());
-    for name in held {
-        let released = hold::end(client, name, None).await;
-        first = first.and(released.map(drop));
+    for one in held {
+        let ours = match look(client, &one.service).await {
+            Ok(service) => service.hold.is_some_and(|hold| one.until.is_none_or(|until| hold.until == until)),
+            // Better too often than not at all.
+            Err(_) => true,
+        };
+        if ours {
+            let released = hold::end(client, &one.service, None).await;
+            first = first.and(released.map(drop));
+        }
     }
     first
+}
+
+/// Resolves when one of the holds is not what it was: requests meet the command then.
+async fn lost(client: &Client, held: &[Held]) -> anyhow::Result<String> {
+    loop {
+        if let Some(why) = is_lost(client, held).await? {
+            return Ok(why);
+        }
+        sleep(WATCH_EVERY).await;
+    }
+}
+
+async fn is_lost(client: &Client, held: &[Held]) -> anyhow::Result<Option<String>> {
+    for one in held {
+        let service = look(client, &one.service).await?;
+        let until = service.hold.map(|hold| hold.until);
+        if until.is_none() || until != one.until {
+            return Ok(Some(format!("{} is not held any more: somebody has let go of it", one.service)));
+        }
+        if one.version.is_some_and(|version| version != service.version) {
+            return Ok(Some(format!("somebody has changed {} meanwhile", one.service)));
+        }
+    }
+    Ok(None)
 }
 
 /// Resolves at Ctrl-C, or when somebody asks the process to end.

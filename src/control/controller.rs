@@ -31,7 +31,7 @@ use crate::model::change::{Decision, Move, decide};
 use crate::model::names::ServiceName;
 use crate::model::split::{Share, Split};
 use crate::routing::publish::Publisher;
-use crate::routing::table::{Group, Service};
+use crate::routing::table::{Entrance, Group, Service};
 use crate::store::{Batch, KeptReceipt, NewEvent};
 
 /// How long a change waits for the store before it is refused.
@@ -130,6 +130,9 @@ impl Controller {
                     Keeping::Ours | Keeping::Packed => self.change(&request, &origin, arrived).await,
                     Keeping::Away => Err(Rejected::Upgrading),
                 };
+                if request.is_rollback() && result.is_ok() {
+                    self.let_go_behind(&request, &origin).await;
+                }
                 if let Err(rejected) = &result {
                     self.refused(&request, &origin, rejected).await;
                 }
@@ -141,7 +144,8 @@ impl Controller {
                 let applied = match self.keeping {
                     _ if self.shared.is_stopping() => Err(Rejected::ShuttingDown),
                     Keeping::Ours => self.apply(loaded, registry, &origin).await,
-                    Keeping::Packed | Keeping::Away => Err(Rejected::Upgrading),
+                    // Said here, so that whoever takes the state back after this command finds it.
+                    Keeping::Packed | Keeping::Away => Err(self.shared.miss_a_reload()),
                 };
                 let _ = reply.send(applied);
             }
@@ -251,12 +255,16 @@ impl Controller {
 
     /// Each upstream's last check.
     fn why(&self, group: &Group) -> String {
-        let why = |url: &str, id| match self.shared.board.last(id) {
+        let why = |url: &str, id, closed| match self.shared.board.last(id) {
+            _ if closed => {
+                format!("{url} is drained; open it again with `pointsman drain --cancel … --upstream {url}`")
+            }
             None => format!("{url} has not been checked yet"),
             Some(check) if check.ok => format!("{url} is not healthy yet; its last check passed"),
             Some(check) => check.why,
         };
-        let all = group.upstreams.iter().map(|u| why(&u.live.endpoint.url, u.live.id));
+        let all =
+            group.upstreams.iter().map(|u| why(&u.live.endpoint.url, u.live.id, u.live.entrance() != Entrance::Open));
         all.collect::<Vec<_>>().join("; ")
     }
 

@@ -13,7 +13,7 @@ use crate::control::journal::tests::{Mood, Moody};
 use crate::control::samples::{self, eventually, health};
 use crate::control::source::{Loaded, Source};
 use crate::control::view::Audit;
-use crate::control::{Joiner, Prepared, StartError, StartOptions, Watch, prepare, start};
+use crate::control::{Before, Joiner, Prepared, StartError, StartOptions, Watch, prepare, start};
 use crate::model::change::samples::{service, split};
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::{Share, Split};
@@ -68,7 +68,13 @@ impl Plane {
     async fn with(spec: Spec, upstreams: Vec<TcpListener>, store: Box<dyn Store>) -> Self {
         let paper = Arc::new(Paper(Mutex::new(Ok(loaded(&spec)))));
         let source = Arc::clone(&paper) as Arc<dyn Source>;
-        let options = StartOptions { prepared: prepared(loaded(&spec)).await, source, store, watch: Watch::Nothing };
+        let options = StartOptions {
+            prepared: prepared(loaded(&spec)).await,
+            source,
+            store,
+            watch: Watch::Nothing,
+            before: Before::Nobody,
+        };
         let (handle, reader, joiner) = start(options).await.unwrap();
         handle.first_health_round().await;
         Self { handle, reader, paper, joiner, upstreams }

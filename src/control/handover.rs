@@ -25,7 +25,7 @@ use crate::model::change::{Desired, ServiceState};
 use crate::model::names::{ListenerName, ServiceName};
 use crate::model::split::Split;
 use crate::routing::sockets::Sockets;
-use crate::store::{Batch, Store, Stored, Unavailable};
+use crate::store::{Batch, Store, Stored};
 
 /// How long a step may take: longer than the store in all its parts, so that it is known what has become of it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,7 +38,7 @@ const STORING: Duration = Duration::from_secs(5);
 pub(super) enum Keeping {
     /// Ours.
     Ours,
-    /// Ours, and about to be handed over: changes of traffic are taken, configurations are not.
+    /// Ours, and about to be handed over: changes of traffic are taken, configurations and holds are not.
     Packed,
     /// Another process's.
     Away,
@@ -102,10 +102,10 @@ impl Drop for HasPredecessor {
 }
 
 impl Handle {
-    /// An upgrade begins: no configuration is put to work until it has failed.
+    /// An upgrade begins: no configuration is put to work, and nobody is held, until it has failed.
     ///
     /// # Errors
-    /// [`Rejected::ShuttingDown`].
+    /// [`Rejected::HoldInProgress`] while a service is held; then nothing has changed.
     pub async fn pack(&self) -> Result<(), Rejected> {
         self.step(Step::Pack).await
     }
@@ -182,11 +182,10 @@ impl Handle {
         self.note(events::upgraded("upgrade.failed", json!({ "error": why }), origin)).await;
     }
 
-    /// The process before this one still has requests, until this is dropped: nothing counts as drained here that may
-    /// still be in use there.
+    /// The process before this one still has requests, as [`Before::Predecessor`](super::Before) has said, until this
+    /// is dropped: nothing counts as drained here that may still be in use there.
     #[must_use]
     pub fn has_predecessor(&self) -> HasPredecessor {
-        self.shared.predecessor.store(true, Ordering::Release);
         HasPredecessor(Arc::clone(&self.shared))
     }
 
@@ -209,14 +208,17 @@ impl Handle {
 impl Controller {
     pub(super) async fn take_step(&mut self, step: Step) -> Result<(), Rejected> {
         match step {
-            Step::Pack => self.keeping = Keeping::Packed,
+            Step::Pack => {
+                // Whoever waits here would be let go by the way, and go to where they were not to go yet.
+                self.may_be_held(&self.running.holds.keys().collect::<Vec<_>>())?;
+                self.keeping = Keeping::Packed;
+            }
             Step::HandOver => {
-                // A switch that waits could not be written any more, and nobody waits for one in vain.
+                // None is begun after the first step; if there were one, nobody should wait in vain.
                 self.give_up_switches(&Rejected::Upgrading).await;
                 self.end_all_holds().await;
                 self.journal.flush(&self.running.desired, STORING).await.map_err(Rejected::Store)?;
-                let none = Unavailable::because("another process has it");
-                self.journal.exchange(Box::new(none), STORING).await.map_err(Rejected::Store)?;
+                self.journal.part("another process has it", STORING).await.map_err(Rejected::Store)?;
                 self.keeping = Keeping::Away;
             }
             Step::TakeBack(store) => {
@@ -302,6 +304,20 @@ mod tests {
         plane.handle.take_back(Some(Box::new(Sqlite::in_memory().unwrap()))).await.unwrap();
         switched(&plane, "blue").await.unwrap();
         plane.handle.reload(Origin::default()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn while_a_service_is_held_nothing_is_packed_and_packed_nothing_is_held() {
+        let plane = Plane::new().await;
+        let hold = async || plane.handle.hold(service("shop"), None, Origin::default()).await.map(|_| ());
+        hold().await.unwrap();
+        assert_eq!(plane.handle.pack().await, Err(Rejected::HoldInProgress { service: service("shop") }));
+        plane.handle.reload(Origin::default()).await.expect("nothing has changed");
+        plane.handle.release(service("shop"), Origin::default()).await.unwrap();
+        plane.handle.pack().await.unwrap();
+        assert_eq!(hold().await, Err(Rejected::Upgrading));
+        plane.handle.take_back(None).await.unwrap();
+        hold().await.unwrap();
     }
 
     #[tokio::test]

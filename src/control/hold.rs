@@ -188,10 +188,10 @@ impl Controller {
         services.iter().find(|s| s.name == *service).map(|s| &**s).ok_or_else(unknown)
     }
 
-    /// Refuses where one of the services is held already.
-    /// Where the process before an upgrade still has requests, nobody could say when all is quiet.
+    /// Refuses where one of the services is held already, where another process is about to take over, and while the one
+    /// before an upgrade still has requests: nobody could say when all is quiet.
     pub(super) fn may_be_held(&self, services: &[&ServiceName]) -> Result<(), Rejected> {
-        if self.shared.predecessor.load(Ordering::Acquire) {
+        if self.keeping != Keeping::Ours || self.shared.predecessor.load(Ordering::Acquire) {
             return Err(Rejected::Upgrading);
         }
         match services.iter().find(|name| self.running.holds.get(**name).is_some_and(|h| h.hold.is_on())) {

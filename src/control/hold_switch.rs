@@ -178,6 +178,18 @@ impl Controller {
         self.note_all(end_events(&ended, End::Released, &origin)).await;
     }
 
+    /// A rollback was made: whoever waits goes where it leads, and no switch that waits flips forward behind it.
+    pub(super) async fn let_go_behind(&mut self, rollback: &Request, origin: &Origin) {
+        let intent = rollback.intent();
+        for service in intent.services() {
+            self.give_up_switch(service).await;
+        }
+        let ended = self.take_holds(&intent.services(), End::Released);
+        if !ended.is_empty() {
+            self.note_all(end_events(&ended, End::Released, origin)).await;
+        }
+    }
+
     /// The process is on its way down, or the state passes to another one.
     pub(super) async fn give_up_switches(&mut self, why: &Rejected) {
         for HeldSwitch { request, origin, reply, .. } in std::mem::take(&mut self.switches) {

@@ -4,6 +4,7 @@
 //! here and written as soon as the store takes it again. A write that outlives its deadline may still become durable
 //! after its change was refused; it is then taken back by writing the whole state that is in force.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::change::Desired;
-use crate::store::{Batch, Event, KeptReceipt, NewEvent, Store, StoreError, Stored};
+use crate::store::{Batch, Event, KeptReceipt, NewEvent, Store, StoreError, Stored, Unavailable};
 
 /// The store, shared with readers. Locked on blocking threads only.
 pub(super) type SharedStore = Arc<Mutex<Box<dyn Store>>>;
@@ -178,7 +179,34 @@ impl Journal {
         self.write(in_force, Batch::default(), patience, Otherwise::Keep).await.map(|_| ())
     }
 
-    /// Closes the store and goes on with this one. Gives what is in it.
+    /// Closes the store: from now on it is another process's.
+    ///
+    /// # Errors
+    /// When somebody reads it for longer than `patience`; then it is ours as before.
+    pub(super) async fn part(&mut self, why: &str, patience: Duration) -> Result<(), String> {
+        let (shared, none) = (Arc::clone(&self.store), Box::new(Unavailable::because(why)));
+        // Whoever is first decides: it is exchanged, or it is not any more.
+        let decided = Arc::new(AtomicBool::new(false));
+        let decided_too = Arc::clone(&decided);
+        let task = tokio::task::spawn_blocking(move || {
+            let mut shared = locked(&shared);
+            if !decided_too.swap(true, Ordering::AcqRel) {
+                *shared = none;
+            }
+        });
+        match timeout_at(Instant::now() + patience, task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(panicked)) => return Err(panicked.to_string()),
+            Err(_) if decided.swap(true, Ordering::AcqRel) => {
+                tracing::warn!("the store takes its time to close; it cannot be opened elsewhere until it has");
+            }
+            Err(_) => return Err(slow(patience)),
+        }
+        self.recovered();
+        Ok(())
+    }
+
+    /// Goes on with this store in place of the one that was parted with. Gives what is in it.
     ///
     /// # Errors
     /// When it does not say so in time; it is used all the same.
@@ -194,7 +222,7 @@ impl Journal {
             Ok(Err(panicked)) => return Err(panicked.to_string()),
             Err(_) => return Err(slow(patience)),
         };
-        self.last_event = stored.last_event;
+        self.last_event = self.last_event.max(stored.last_event);
         self.recovered();
         Ok(stored)
     }

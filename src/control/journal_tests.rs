@@ -93,6 +93,24 @@ fn stored(store: &SharedStore) -> (Desired, Vec<String>) {
 const SHORT: Duration = Duration::from_millis(30);
 
 #[tokio::test]
+async fn a_store_that_somebody_reads_for_too_long_is_not_parted_with_later_either() {
+    let (mut journal, store, _mood) = journal();
+    journal.note(&started("blue 100 green 0"), vec![event("one")]).await;
+    let reading = locked(&store);
+    assert!(journal.part("given away", SHORT).await.is_err());
+    drop(reading);
+    // The one that came too late has had its turn when this one has it.
+    journal.part("given away", Duration::from_secs(5)).await.unwrap();
+    assert!(locked(&store).verify().is_err());
+    let (back, _) = Moody::pair();
+    let late = locked(&store);
+    assert!(journal.exchange(back, SHORT).await.is_err());
+    drop(late);
+    eventually("it is used as soon as it can be", || locked(&store).verify().is_ok()).await;
+    assert_eq!(journal.numbered(&[event("two")])[0].id, 2, "it has forgotten where it was");
+}
+
+#[tokio::test]
 async fn what_is_refused_leaves_no_trace_and_what_is_kept_is_written_later() {
     let (mut journal, store, mood) = journal();
     let old = started("blue 100 green 0");

@@ -35,4 +35,4 @@ mod watch;
 mod window;
 
 pub use reload::Watch;
-pub use start::{Joiner, Prepared, StartError, StartOptions, prepare, start};
+pub use start::{Before, Joiner, Prepared, StartError, StartOptions, prepare, start};

@@ -7,7 +7,7 @@ use crate::control::command::{Force, Origin, Rejected, Replaced, TrafficChange};
 use crate::control::controller::tests::{Paper, Plane, loaded, prepared, two_services};
 use crate::control::samples::{self, certificate, eventually};
 use crate::control::source::{Loaded, Source};
-use crate::control::{StartOptions, Watch, start};
+use crate::control::{Before, StartOptions, Watch, start};
 use crate::model::change::samples::{service, split};
 use crate::model::names::GroupName;
 use crate::routing::live::Health;
@@ -155,7 +155,13 @@ async fn certificates_are_exchanged_when_their_files_change_though_the_configura
     spec.listeners[0].tls = Some(spec::Tls { certificates: vec![files], client_ca: None });
     let source = Arc::new(Paper(std::sync::Mutex::new(Ok(loaded(&spec)))));
     let store = Box::new(Sqlite::in_memory().unwrap());
-    let options = StartOptions { prepared: prepared(loaded(&spec)).await, source, store, watch: Watch::Files };
+    let options = StartOptions {
+        prepared: prepared(loaded(&spec)).await,
+        source,
+        store,
+        watch: Watch::Files,
+        before: Before::Nobody,
+    };
     let (handle, reader, joiner) = start(options).await.unwrap();
     let tls = || reader.current().listeners[0].tls.clone().unwrap();
     let before = tls();
@@ -202,8 +208,15 @@ async fn a_file_that_was_edited_before_it_was_watched_or_after_is_put_to_work() 
     let loaded = source.load().unwrap();
     std::fs::write(&path, "blue 90 green 10").unwrap();
     let store = Box::new(Sqlite::in_memory().unwrap());
-    let (_handle, reader, joiner) =
-        start(StartOptions { prepared: prepared(loaded).await, source, store, watch: Watch::Files }).await.unwrap();
+    let (_handle, reader, joiner) = start(StartOptions {
+        prepared: prepared(loaded).await,
+        source,
+        store,
+        watch: Watch::Files,
+        before: Before::Nobody,
+    })
+    .await
+    .unwrap();
     let share = |ppm: u32| reader.current().services[0].shares[1] == ppm;
     eventually("the edit before the watch", || share(100_000)).await;
     std::fs::write(folder.path().join("new"), "blue 80 green 20").unwrap();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, watch};
 
+use super::command::Rejected;
 use super::drains::{Farewells, Progresses};
 use super::figures::Figures;
 use super::hold::Holds;
@@ -118,8 +119,9 @@ impl Shared {
     }
 
     /// A file has changed, and cannot be read now because another process is about to take over.
-    pub(super) fn miss_a_reload(&self) {
+    pub(super) fn miss_a_reload(&self) -> Rejected {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).missed_reload = true;
+        Rejected::Upgrading
     }
 
     /// Whether there is a reload to make up for; asked once.

@@ -1,6 +1,7 @@
 //! The way up and down of the control plane: stored state meets the file, sockets are bound, the first table is
 //! published, and the tasks that keep all that alive begin; every one of them is owned by the [`Joiner`].
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -67,6 +68,17 @@ pub struct StartOptions {
     pub store: Box<dyn Store>,
     /// Whether changes of files are a reason to reload.
     pub watch: Watch,
+    /// Who may still have requests when we begin.
+    pub before: Before,
+}
+
+/// Whether there is a process whose place we take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Nobody.
+    Nobody,
+    /// One that finishes what it has, until the [`HasPredecessor`](super::handover::HasPredecessor) is dropped.
+    Predecessor,
 }
 
 /// Why the control plane did not start. Nothing is left behind.
@@ -118,7 +130,7 @@ impl Joiner {
 /// # Errors
 /// [`StartError`]; nothing stays bound and no task is left.
 pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), StartError> {
-    let StartOptions { prepared, source, store, watch } = options;
+    let StartOptions { prepared, source, store, watch, before } = options;
     let store: SharedStore = Arc::new(Mutex::new(store));
     let stored = load(&store).await?;
     let adoption = adopt(&stored.desired, &file_services(&prepared.loaded.spec), fresh_salt);
@@ -126,6 +138,8 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     let mut journal = Journal::new(Arc::clone(&store), stored.last_event);
     let round = watch::channel(false);
     let shared = Arc::new(Shared::new(Arc::clone(&running), journal.trouble(), round.1));
+    // Ahead of whoever watches over drains: his first look must not find that all have gone.
+    shared.predecessor.store(before == Before::Predecessor, Ordering::Release);
     let events = write_start(&mut journal, &stored, &adoption).await;
     shared.announce(events);
 

@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,18 +118,28 @@ impl Heir {
     }
 
     /// Tells the old process what is published, for as long as it is there.
-    pub(in crate::app) async fn tell(self, handle: Handle, mut reader: Reader) {
+    pub(in crate::app) async fn tell(self, handle: Handle, reader: Reader) {
         let _is_there = handle.has_predecessor();
+        // One for all the time: each that is begun waits in a thread of its own.
+        let mut gone = pin!(self.is_gone());
+        tokio::select! {
+            () = &mut gone => return,
+            () = self.tell_all(&handle, reader) => {}
+        }
+        // It does not listen, and may have requests all the same.
+        gone.await;
+    }
+
+    async fn tell_all(&self, handle: &Handle, mut reader: Reader) {
         loop {
             let state = handle.state();
-            if self.say(FromNew::State(super::told(&state))).await.is_err() {
-                return;
+            if let Err(error) = self.say(FromNew::State(super::told(&state))).await {
+                return tracing::debug!(%error, "the old process does not listen any more");
             }
             // Not for every table: only where something is different for the old process.
             while handle.state() == state {
-                tokio::select! {
-                    more = reader.changed() => if !more { return },
-                    () = self.is_gone() => return,
+                if !reader.changed().await {
+                    return;
                 }
             }
         }

@@ -49,7 +49,7 @@ pub(in crate::config) struct HookCall {
     /// Path and query.
     #[schemars(required)]
     pub(in crate::config) path: Maybe<String>,
-    /// Header fields. Their values are written to no log.
+    /// Header fields; default for `cancel`: those of `start`. Their values are written to no log.
     pub(in crate::config) headers: Maybe<Named<Text>>,
     /// The body, as JSON.
     pub(in crate::config) json: Maybe<Named<serde_json::Value>>,

@@ -71,8 +71,13 @@ fn hook(check: &Check<'_>, place: Place, hook: &file::DrainHook) -> Option<Drain
         None => Some(None),
         Some(at) => at.value.as_ref().and_then(|call| self::call(check, at.place, call)).map(Some),
     };
-    let (start, cancel) = (call(&hook.start), call(&hook.cancel));
+    let (start, mut cancel) = (call(&hook.start), call(&hook.cancel));
     let inherited = start.as_ref().and_then(Option::as_ref).map(|s| s.headers.clone()).unwrap_or_default();
+    if let (Some(Some(cancel)), Some(written)) = (&mut cancel, hook.cancel.as_ref().and_then(|at| at.value.as_ref()))
+        && written.headers.is_none()
+    {
+        cancel.headers.clone_from(&inherited);
+    }
     let poll = match &hook.poll {
         None => Some(None),
         Some(at) => at.value.as_ref().and_then(|poll| self::poll(check, at.place, poll, inherited)).map(Some),

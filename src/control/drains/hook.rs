@@ -22,6 +22,8 @@ use crate::control::view::{HookState, HookView};
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// From a failed start to the next.
 const START_AGAIN: Duration = Duration::from_secs(1);
+/// The value of a header field that is shorter is no secret.
+const SECRET: usize = 6;
 /// Names us in the application's log.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("pointsman/", env!("CARGO_PKG_VERSION"), " (drain)"));
 
@@ -81,9 +83,19 @@ async fn ask(target: &Target, asked: &HookCall, expected: &Expect) -> (Option<Va
         Ok(answer) => {
             let shown = shown(target, asked);
             let found = expect::found(expected, &answer);
-            (found, expect::problem(expected, &answer).map_or(Ok(()), |what| Err(format!("{shown} {what}"))))
+            let problem =
+                expect::problem(expected, &answer).map(|what| without_secrets(format!("{shown} {what}"), asked));
+            (found, problem.map_or(Ok(()), Err))
         }
     }
+}
+
+/// Applications repeat what they were told, where something is wrong with it.
+fn without_secrets(mut text: String, asked: &HookCall) -> String {
+    for value in asked.headers.iter().filter_map(|(_, value)| value.to_str().ok()).filter(|v| v.len() >= SECRET) {
+        text = text.replace(value, "…");
+    }
+    text
 }
 
 /// `POST http://127.0.0.1:9001/drain`.

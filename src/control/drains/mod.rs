@@ -10,7 +10,7 @@ mod hook;
 mod one;
 mod progress;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -45,6 +45,20 @@ impl Running {
         (drain.is_under_way() && drain.began == key.began).then_some(drain)
     }
 
+    /// The drains that have ended and still keep users out.
+    fn ended_drains(&self) -> impl Iterator<Item = DrainKey> {
+        self.desired.services.iter().flat_map(|(service, state)| {
+            let ended = state.drains.iter().filter(|(_, drain)| !drain.is_under_way() && drain.keeps_out());
+            ended.map(|(part, drain)| DrainKey { service: service.clone(), part: part.clone(), began: drain.began })
+        })
+    }
+
+    /// Whether users may come again where this drain had kept them out.
+    fn is_lifted(&self, key: &DrainKey) -> bool {
+        let state = self.desired.services.get(key.service.as_str());
+        state.is_some_and(|state| state.drains.get(&key.part).is_none_or(|drain| !drain.keeps_out()))
+    }
+
     /// The drains under way.
     fn drains(&self) -> impl Iterator<Item = DrainKey> {
         self.desired.services.iter().flat_map(|(service, state)| {
@@ -60,12 +74,20 @@ pub(super) async fn run(shared: Arc<Shared>, commands: mpsc::Sender<Command>, re
     let mut tasks = JoinSet::new();
     // Tasks by their drains, until these are over: a task that has ended has said so, and is not begun again.
     let mut watched: HashMap<DrainKey, Id> = HashMap::new();
+    // Those that have ended and still keep users out: their applications are told when they are lifted.
+    let mut ended = HashSet::new();
     loop {
         published.mark_unchanged();
         // Not kept while waiting: it keeps ports open.
         let begun = {
             let running = shared.running.load();
             watched.retain(|key, _| running.drain(key).is_some());
+            for key in std::mem::replace(&mut ended, running.ended_drains().collect()) {
+                if running.is_lifted(&key) {
+                    let one = one::Watched::new(Arc::clone(&shared), commands.clone(), reader.clone(), key);
+                    tasks.spawn(one.lift());
+                }
+            }
             running.drains().filter(|key| !watched.contains_key(key)).collect::<Vec<_>>()
         };
         for key in begun {

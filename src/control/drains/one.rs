@@ -81,9 +81,21 @@ impl Watched {
         }
     }
 
+    /// It had ended, and was lifted: the application is told.
+    pub(super) async fn lift(self) {
+        let now = Timestamp::now();
+        if let Some(plan) = self.plan_until(now).filter(|_| self.is_there()) {
+            self.call_off(&plan).await;
+        }
+    }
+
     fn plan(&self) -> Option<Plan> {
+        let deadline = self.shared.running.load().drain(&self.key)?.deadline;
+        self.plan_until(deadline)
+    }
+
+    fn plan_until(&self, deadline: Timestamp) -> Option<Plan> {
         let running = self.shared.running.load();
-        let drain = running.drain(&self.key)?;
         let service: &spec::Service = running.spec.services.iter().find(|s| s.name == self.key.service)?;
         let part = &self.key.part;
         let meant = |target: &Target| {
@@ -91,7 +103,7 @@ impl Watched {
             target.service == self.key.service && target.group == part.group && this_one
         };
         let targets = targets(&running.spec, &running.table);
-        let left = drain.deadline.duration_since(Timestamp::now());
+        let left = deadline.duration_since(Timestamp::now());
         Some(Plan {
             hook: service.drain.hook.clone(),
             targets: targets.iter().filter(|t| meant(t)).cloned().collect(),
