@@ -65,7 +65,8 @@ impl Watched {
     pub(super) async fn run(self) {
         let Some(plan) = self.plan() else { return };
         let (said, word) = watch::channel(HookView { state: HookState::Starting, detail: String::new(), answer: None });
-        let hook = plan.hook.clone().map(|hook| {
+        // The process that has the state asks it.
+        let hook = plan.hook.clone().filter(|_| !self.is_away()).map(|hook| {
             let targets = plan.targets.clone();
             Hook { task: tokio::spawn(async move { hook::run(&hook, &targets, said).await }), word }
         });
@@ -74,7 +75,7 @@ impl Watched {
         drop(hook);
         match end {
             Some(end) => self.tell(DrainCommand::Over { key: self.key.clone(), end }).await,
-            None if hook_was_asked => self.call_off(&plan).await,
+            None if hook_was_asked && !self.is_away() => self.call_off(&plan).await,
             None => {}
         }
     }
@@ -133,6 +134,10 @@ impl Watched {
             }
             self.look_again(begun.elapsed(), plan.deadline, hook).await;
         }
+    }
+
+    fn is_away(&self) -> bool {
+        self.shared.away.load(Ordering::Acquire)
     }
 
     fn company(&self) -> Company {
