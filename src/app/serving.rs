@@ -16,7 +16,7 @@ use crate::control::command::Origin;
 use crate::control::handle::Handle;
 use crate::control::source::Loaded;
 use crate::control::{self, Before, Joiner, Prepared, StartOptions, Watch, tls};
-use crate::proxy::{self, Workers};
+use crate::proxy::{self, Departure, Idle, Workers};
 use crate::routing::inherited::Inherited;
 use crate::routing::publish::Reader;
 use crate::routing::sockets::Sockets;
@@ -46,6 +46,19 @@ pub(super) struct Admin {
     pub(super) sockets: Weak<Sockets>,
     /// What it is asked for and cannot do by itself.
     pub(super) wishes: mpsc::Receiver<UpgradeWish>,
+}
+
+/// Workers of a process that may not take over after all: what they have accepted is finished then.
+struct Beginners(Option<Workers>);
+
+impl Drop for Beginners {
+    /// Blocks: the process ends right after it, and what it has accepted with it.
+    fn drop(&mut self) {
+        if let Some(workers) = self.0.take() {
+            let cut = workers.leave(Departure { within: upgrade::FINISHING, idle: Idle::Dismissed }).wait();
+            tracing::info!(cut, "it was not to be: what was accepted is finished");
+        }
+    }
 }
 
 /// What is ready before there is a state: nothing in it can fail any more.
@@ -107,13 +120,14 @@ impl Serving {
         let options = options(made.prepared, source, store, Before::Predecessor);
         let (handle, reader, joiner) = control::start(options).await?;
         handle.first_health_round().await;
-        let workers = workers(&reader, &spec, sink.as_ref())?;
+        let mut beginners = Beginners(Some(workers(&reader, &spec, sink.as_ref())?));
         handle.accepting();
         heir.wait_for_go().await?;
         handle.listening().iter().for_each(|one| one.sockets.own_file());
         made.port.sockets().upgrade().iter().for_each(|sockets| sockets.own_file());
         let (admin, address) = Admin::open(made.port, made.settings, &handle, &spec);
         let (log, state) = (made.log, spec.state.path);
+        let workers = beginners.0.take().context("the workers are gone")?;
         Ok((Self { handle, joiner, workers, admin, log, telling: None, state, address }, reader))
     }
 

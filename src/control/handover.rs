@@ -22,6 +22,7 @@ use super::journal::Otherwise;
 use super::running::{Running, Shared};
 use crate::config::spec::Shutdown;
 use crate::model::change::{Desired, ServiceState};
+use crate::model::drain::{Drain, Drains, Part};
 use crate::model::names::{ListenerName, ServiceName};
 use crate::model::split::Split;
 use crate::routing::sockets::Sockets;
@@ -69,8 +70,21 @@ impl fmt::Debug for Step {
 pub struct State {
     /// Version of the desired state.
     pub version: u64,
-    /// Each service's split and stable split.
-    pub services: Vec<(ServiceName, Split, Split)>,
+    /// What concerns each service.
+    pub services: Vec<Followed>,
+}
+
+/// What another process has published of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Followed {
+    /// The service.
+    pub name: ServiceName,
+    /// Who gets its requests.
+    pub split: Split,
+    /// Where a rollback leads.
+    pub stable: Split,
+    /// Its drains.
+    pub drains: Drains,
 }
 
 /// A listener's sockets, to be handed over.
@@ -153,7 +167,10 @@ impl Handle {
     /// What is published now.
     pub fn state(&self) -> State {
         let desired = &self.shared.running.load().desired;
-        let services = desired.services.iter().map(|(name, s)| (name.clone(), s.split.clone(), s.stable.clone()));
+        let services = desired.services.iter().map(|(name, s)| {
+            let ServiceState { split, stable, drains, .. } = s.clone();
+            Followed { name: name.clone(), split, stable, drains }
+        });
         State { version: desired.version, services: services.collect() }
     }
 
@@ -220,9 +237,11 @@ impl Controller {
                 self.journal.flush(&self.running.desired, STORING).await.map_err(Rejected::Store)?;
                 self.journal.part("another process has it", STORING).await.map_err(Rejected::Store)?;
                 self.keeping = Keeping::Away;
+                self.shared.away.store(true, Ordering::Release);
             }
             Step::TakeBack(store) => {
                 self.keeping = Keeping::Ours;
+                self.shared.away.store(false, Ordering::Release);
                 if let Some(store) = store {
                     let stored = self.journal.exchange(store, STORING).await;
                     self.put_right(stored.map_err(Rejected::Store)?).await;
@@ -256,8 +275,9 @@ impl Controller {
     fn follow(&mut self, state: State) {
         let old = Arc::clone(&self.running);
         let mut desired = Desired { version: state.version, ..(*old.desired).clone() };
-        for (name, split, stable) in state.services {
+        for Followed { name, split, stable, drains } in state.services {
             if let Some(ours) = desired.services.get_mut(&name).filter(|s| same_groups(&s.split, &split)) {
+                ours.drains = drains.into_iter().map(|(part, drain)| followed(&ours.drains, part, drain)).collect();
                 (ours.split, ours.stable) = (split, stable);
             }
         }
@@ -268,6 +288,16 @@ impl Controller {
 /// A service whose groups are others over there has nothing to follow here.
 fn same_groups(ours: &Split, theirs: &Split) -> bool {
     ours.iter().map(|(group, _)| group).eq(theirs.iter().map(|(group, _)| group))
+}
+
+/// A drain over there as it is to be here. What is over there is not over here: tunnels are still to be told to end.
+fn followed(ours: &Drains, part: Part, theirs: Drain) -> (Part, Drain) {
+    let drain = match ours.get(&part) {
+        Some(same) if same.began == theirs.began && theirs.keeps_out() => same.clone(),
+        _ if theirs.keeps_out() => Drain { end: None, ..theirs },
+        _ => theirs,
+    };
+    (part, drain)
 }
 
 #[cfg(test)]
@@ -351,7 +381,13 @@ mod tests {
         plane.handle.hand_over().await.unwrap();
         let (shop, api) = (split("blue 25 green 75"), split("blue 50 red 50"));
         let services = [("shop", shop), ("api", api.clone()), ("new", api)];
-        let services = services.into_iter().map(|(name, split)| (service(name), split.clone(), split)).collect();
+        let of = |(name, split): (&str, Split)| Followed {
+            name: service(name),
+            stable: split.clone(),
+            split,
+            drains: Drains::new(),
+        };
+        let services = services.into_iter().map(of).collect();
         plane.handle.follow(State { version: 40, services }).await.unwrap();
         assert_eq!((plane.shares("shop"), plane.shares("api")), (vec![25.0, 75.0], vec![100.0, 0.0]));
         assert_eq!(plane.handle.version(), 40);

@@ -1,7 +1,6 @@
 //! What the journal promises when the store fails or hangs.
 
-use std::sync::Condvar;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, mpsc};
 
 use serde_json::json;
 
@@ -96,18 +95,31 @@ const SHORT: Duration = Duration::from_millis(30);
 async fn a_store_that_somebody_reads_for_too_long_is_not_parted_with_later_either() {
     let (mut journal, store, _mood) = journal();
     journal.note(&started("blue 100 green 0"), vec![event("one")]).await;
-    let reading = locked(&store);
+    let reading = occupied(&store);
     assert!(journal.part("given away", SHORT).await.is_err());
     drop(reading);
-    // The one that came too late has had its turn when this one has it.
+    eventually("whoever came too late has had their turn", || Arc::strong_count(&store) == 2).await;
+    assert!(locked(&store).verify().is_ok());
     journal.part("given away", Duration::from_secs(5)).await.unwrap();
     assert!(locked(&store).verify().is_err());
-    let (back, _) = Moody::pair();
-    let late = locked(&store);
+    let (reading, (back, _)) = (occupied(&store), Moody::pair());
     assert!(journal.exchange(back, SHORT).await.is_err());
-    drop(late);
+    drop(reading);
     eventually("it is used as soon as it can be", || locked(&store).verify().is_ok()).await;
     assert_eq!(journal.numbered(&[event("two")])[0].id, 2, "it has forgotten where it was");
+}
+
+/// Somebody uses the store until this is dropped.
+fn occupied(store: &SharedStore) -> mpsc::Sender<()> {
+    let ((let_go, until), (begun, is_used), store) = (mpsc::channel(), mpsc::channel(), Arc::clone(store));
+    std::thread::spawn(move || {
+        let using = locked(&store);
+        begun.send(()).unwrap();
+        let _ = until.recv();
+        drop(using);
+    });
+    is_used.recv().unwrap();
+    let_go
 }
 
 #[tokio::test]

@@ -60,6 +60,8 @@ pub(super) struct Shared {
     pub(super) drains: Progresses,
     /// Whether the process that this one has taken over from still has requests.
     pub(super) predecessor: AtomicBool,
+    /// Whether the state is another process's, which also asks the hooks of drains. Written by the controller.
+    pub(super) away: AtomicBool,
     /// The generation in force; sent by the controller after `running` was written.
     pub(super) published: watch::Sender<u64>,
     status: Mutex<Status>,
@@ -91,6 +93,7 @@ impl Shared {
             first_round,
             drains: Progresses::default(),
             predecessor: AtomicBool::new(false),
+            away: AtomicBool::new(false),
             published: watch::channel(0).0,
             status: Mutex::default(),
         }

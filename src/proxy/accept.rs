@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, UnixListener};
+use rustix::net::SocketFlags;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Notify;
 
 use super::client::Peer;
@@ -164,22 +165,39 @@ impl Doorway {
             Are::Open => tokio::select! {
                 // First: nobody is let in any more who has not been accepted by then.
                 biased;
-                () = doors.turned.notified() => self.waiting(doors).await,
+                () = doors.turned.notified() => self.waiting(doors),
                 arrived = poll_fn(|cx| self.poll_accept(cx)) => Some(arrived),
             },
-            Are::Closing | Are::Shut => self.waiting(doors).await,
+            Are::Closing | Are::Shut => self.waiting(doors),
         }
     }
 
-    async fn waiting(&self, doors: &Doors) -> Option<io::Result<Arrived>> {
-        if doors.are() == Are::Shut {
-            return None;
+    /// Whoever is in the kernel's queue by now, as the kernel says itself: the runtime may not have heard of them yet.
+    fn waiting(&self, doors: &Doors) -> Option<io::Result<Arrived>> {
+        while doors.are() != Are::Shut {
+            match self.accept_now() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                arrived => return Some(arrived),
+            }
         }
-        poll_fn(|cx| match self.poll_accept(cx) {
-            Poll::Ready(arrived) => Poll::Ready(Some(arrived)),
-            Poll::Pending => Poll::Ready(None),
+        None
+    }
+
+    fn accept_now(&self) -> io::Result<Arrived> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        Ok(match self {
+            Doorway::Tcp(socket) => {
+                let stream = TcpStream::from_std(rustix::net::accept_with(socket, flags)?.into())?;
+                let _ = stream.set_nodelay(true);
+                let peer = stream.peer_addr()?;
+                (Socket::Tcp(stream), Some(peer.ip()))
+            }
+            Doorway::Unix(socket) => {
+                let stream = rustix::net::accept_with(socket, flags)?.into();
+                (Socket::Unix(UnixStream::from_std(stream)?), None)
+            }
         })
-        .await
     }
 }
 
@@ -200,7 +218,8 @@ pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>, doorway: Do
 
 /// A connection that died in the queue concerns nobody; anything else is waited out: accepting never stops for good.
 async fn pause(listener: &Listener, error: &io::Error) {
-    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, NotConnected};
+    if matches!(error.kind(), ConnectionAborted | ConnectionReset | NotConnected) {
         return;
     }
     if listener.live.trouble.may_speak(Instant::now()) {
@@ -213,4 +232,30 @@ async fn pause(listener: &Listener, error: &io::Error) {
 /// The other end of a new connection.
 pub(super) fn peer(address: Option<IpAddr>, listener: &Listener) -> Peer {
     Peer::new(address, listener.tls.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn closing_doors_let_everybody_in_who_is_in_the_queue_even_if_the_runtime_has_not_heard_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let unix = Doorway::Unix(UnixListener::bind(&path).unwrap());
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let doors = Doors::default();
+        doors.turn(Are::Closing);
+        // Nobody awaits anything between these and the doors, so the runtime cannot hear of them.
+        let over_tcp = [0; 3].map(|_| std::net::TcpStream::connect(address).unwrap());
+        let over_unix = [0; 2].map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap());
+        for (doorway, waiting) in [(Doorway::Tcp(tcp), over_tcp.len()), (unix, over_unix.len())] {
+            for _ in 0..waiting {
+                let (socket, peer) = doorway.next(&doors).await.expect("somebody waits").unwrap();
+                assert_eq!(peer.is_some(), matches!(socket, Socket::Tcp(_)));
+            }
+            assert!(doorway.next(&doors).await.is_none());
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Drains as JSON, in a column of the service's row.
+//! Drains as JSON, in a column of the service's row, and told by one process to another.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ struct StoredEnd {
 
 /// Why a text stands for no drains.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unreadable {
+pub(crate) enum Unreadable {
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     #[error("{0:?} is no outcome of a drain")]
@@ -35,7 +35,7 @@ pub(super) enum Unreadable {
     Name(#[from] crate::model::names::InvalidName),
 }
 
-pub(super) fn text(drains: &Drains) -> String {
+pub(crate) fn text(drains: &Drains) -> String {
     let stored = |(part, drain): (&Part, &Drain)| Stored {
         group: part.group.to_string(),
         upstream: part.upstream.clone(),
@@ -52,7 +52,7 @@ pub(super) fn text(drains: &Drains) -> String {
     serde_json::to_string(&drains.iter().map(stored).collect::<Vec<_>>()).unwrap_or_else(|_| "[]".to_owned())
 }
 
-pub(super) fn read(text: &str) -> Result<Drains, Unreadable> {
+pub(crate) fn read(text: &str) -> Result<Drains, Unreadable> {
     let stored: Vec<Stored> = serde_json::from_str(text)?;
     let drain = |stored: Stored| {
         let end = stored

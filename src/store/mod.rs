@@ -5,7 +5,7 @@
 //! nor what its receipts say.
 
 mod chain;
-mod drains;
+pub(crate) mod drains;
 mod rows;
 pub mod sqlite;
 mod unavailable;

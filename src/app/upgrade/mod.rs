@@ -21,9 +21,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::control::handover::State;
+use crate::control::handover::{Followed, State};
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::{Share, Split};
+use crate::store::drains;
 
 pub(super) use new::Heir;
 pub(super) use old::{Attempt, Failure, Named, Successor};
@@ -42,6 +43,8 @@ const PREPARED_WITHIN: Duration = Duration::from_secs(10);
 const YOURS_WITHIN: Duration = Duration::from_secs(30);
 /// Until the new process has opened the state, asked for everybody's health and accepts.
 const READY_WITHIN: Duration = Duration::from_secs(75);
+/// What a new process that has accepted connections and must not take over after all may take to finish them.
+pub(super) const FINISHING: Duration = Duration::from_secs(10);
 /// What one side may take to say what it has to say.
 const SAYING: Duration = Duration::from_secs(5);
 
@@ -114,15 +117,17 @@ enum FromNew {
     State(Value),
 }
 
-/// `{"version":12,"services":{"shop":{"split":{…},"stable":{…}}}}`.
+/// `{"version":12,"services":{"shop":{"split":{…},"stable":{…},"drains":"[…]"}}}`.
 fn told(state: &State) -> Value {
     let shares = |split: &Split| -> Map<String, Value> {
         split.iter().map(|(group, share)| (group.to_string(), json!(share.ppm()))).collect()
     };
-    let services = state.services.iter();
-    let services: Map<_, _> = services
-        .map(|(name, split, stable)| (name.to_string(), json!({ "split": shares(split), "stable": shares(stable) })))
-        .collect();
+    let of = |service: &Followed| {
+        let Followed { name, split, stable, drains } = service;
+        let drains = drains::text(drains);
+        (name.to_string(), json!({ "split": shares(split), "stable": shares(stable), "drains": drains }))
+    };
+    let services: Map<_, _> = state.services.iter().map(of).collect();
     json!({ "version": state.version, "services": services })
 }
 
@@ -136,7 +141,9 @@ fn understood(told: &Value) -> Option<State> {
         Split::new(value.as_object()?.iter().map(share).collect::<Option<Vec<_>>>()?).ok()
     };
     let service = |(name, of): (&String, &Value)| {
-        Some((ServiceName::new(name).ok()?, split(of.get("split")?)?, split(of.get("stable")?)?))
+        let drains = drains::read(of.get("drains")?.as_str()?).ok()?;
+        let (split, stable) = (split(of.get("split")?)?, split(of.get("stable")?)?);
+        Some(Followed { name: ServiceName::new(name).ok()?, split, stable, drains })
     };
     let services = told.get("services")?.as_object()?.iter().map(service).collect::<Option<Vec<_>>>()?;
     Some(State { version: told.get("version")?.as_u64()?, services })
@@ -145,6 +152,7 @@ fn understood(told: &Value) -> Option<State> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::drain::{Drain, Drains, Part};
 
     #[test]
     fn a_state_that_was_told_is_understood_to_the_last_digit() {
@@ -152,7 +160,11 @@ mod tests {
         let part = |percent| Share::from_percent(percent).unwrap();
         let split = Split::new([(group("blue"), part(66.6667)), (group("green"), part(33.3333))]).unwrap();
         let stable = Split::all_to(&group("blue"), [group("green")]);
-        let state = State { version: 12, services: vec![(ServiceName::new("shop").unwrap(), split, stable)] };
+        let at = |second| jiff::Timestamp::from_second(second).unwrap();
+        let drain = Drain { began: at(7), deadline: at(37), end: None, last: None };
+        let drains = Drains::from([(Part { group: group("blue"), upstream: None }, drain)]);
+        let shop = Followed { name: ServiceName::new("shop").unwrap(), split, stable, drains };
+        let state = State { version: 12, services: vec![shop] };
         assert_eq!(understood(&told(&state)), Some(state));
         for wrong in [json!({}), json!({ "version": 1, "services": { "shop": { "split": {}, "stable": {} } } })] {
             assert_eq!(understood(&wrong), None, "{wrong}");

@@ -8,8 +8,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
@@ -28,6 +29,12 @@ const STATES: usize = 16;
 /// From one sentence of the new process to the next there may be days; it is asked for again after this time.
 const LISTENING: Duration = Duration::from_secs(3600);
 
+/// A process that has hung up has a status after this time.
+const GONE_WITHIN: Duration = Duration::from_millis(500);
+
+/// A new process that may have accepted connections may finish them for so long.
+const ENDING: Duration = Duration::from_secs(super::FINISHING.as_secs() + 2);
+
 /// A new process that has not taken over yet.
 #[derive(Debug)]
 pub(in crate::app) struct Attempt {
@@ -39,6 +46,8 @@ pub(in crate::app) struct Attempt {
     version: String,
     /// Where the sockets listen that it goes on with.
     taken: Vec<String>,
+    /// Whether it may have accepted connections: it has the state.
+    may_accept: bool,
 }
 
 /// The process that has taken over.
@@ -96,8 +105,10 @@ impl Attempt {
         let config = wish.config.as_deref().unwrap_or(&program.config);
         let (child, line) =
             spawned(binary, config).map_err(|e| Failure::new(format!("cannot start {}: {e}", binary.display())))?;
-        let mut attempt = Self { child, line: Arc::new(line), interrupted, version: String::new(), taken: Vec::new() };
-        let (line, origin) = (Arc::clone(&attempt.line), wish.origin.clone());
+        let line = Arc::new(line);
+        let origin = wish.origin.clone();
+        let (version, taken) = (String::new(), Vec::new());
+        let mut attempt = Self { child, line: Arc::clone(&line), interrupted, version, taken, may_accept: false };
         // A process that does not listen is told apart by what it says, or does not.
         let said = tokio::task::spawn_blocking(move || introduced(&line, &origin, &sockets)).await;
         if let Ok(Err(error)) = said {
@@ -121,6 +132,7 @@ impl Attempt {
     /// # Errors
     /// When it does not; it is gone then.
     pub(in crate::app) async fn finish(mut self) -> Result<Successor, Failure> {
+        self.may_accept = true;
         let served = match self.say(FromOld::Yours).await {
             Ok(()) => self.hear(READY_WITHIN).await,
             Err(failure) => Err(failure),
@@ -139,18 +151,29 @@ impl Attempt {
         }
     }
 
+    /// Tells the new process to end, and gives it time to finish what it has accepted.
+    async fn end(&mut self) {
+        // It may end in this moment.
+        let _ = rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM);
+        self.wait_for_end(ENDING).await;
+    }
+
     /// Ends the new process; what is said about it is `failure`, and how it ended where that is all there is to say.
     pub(in crate::app) async fn given_up(mut self, failure: Failure) -> Failure {
+        let before = self.child.try_wait().ok().flatten();
+        if self.may_accept && before.is_none() {
+            self.end().await;
+        }
         let ended = tokio::task::spawn_blocking(move || {
-            let before = self.child.try_wait().ok().flatten();
             // It may have ended already.
             let _ = self.child.kill();
             let _ = self.child.wait();
             self.line.hang_up();
-            before
         });
-        match ended.await {
-            Ok(Some(status)) if failure.errors.is_empty() => Failure::new(format!(
+        // Whatever comes of it, nobody can do more.
+        let _ = ended.await;
+        match before {
+            Some(status) if failure.errors.is_empty() => Failure::new(format!(
                 "the new process ended with {status} before it could take over; what it said is in the log"
             )),
             _ => failure,
@@ -171,6 +194,8 @@ impl Attempt {
         let line = Arc::clone(&self.line);
         let hearing = tokio::task::spawn_blocking(move || line.hear(within));
         let heard = tokio::select! {
+            // First: what has been said counts, whatever has come since.
+            biased;
             heard = hearing => heard,
             _ = self.interrupted.wait_for(|interrupted| *interrupted) => {
                 return Err(Failure::new("this process was told to stop meanwhile"));
@@ -185,7 +210,7 @@ impl Attempt {
                 Err(Failure::new(format!("the new process did not come up within {} s", within.as_secs())))
             }
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.wait_for_end().await;
+                self.wait_for_end(GONE_WITHIN).await;
                 Err(Failure::new("the new process hung up before it could take over"))
             }
             Ok(Err(error)) => Err(Failure::new(format!("the new process is not understood: {error}"))),
@@ -194,11 +219,9 @@ impl Attempt {
     }
 
     /// A process that ends closes its descriptors first, and has a status a moment later.
-    async fn wait_for_end(&mut self) {
-        for _ in 0..50 {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
+    async fn wait_for_end(&mut self, within: Duration) {
+        let deadline = Instant::now() + within;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -67,7 +67,8 @@ impl Watched {
     pub(super) async fn run(self) {
         let Some(plan) = self.plan() else { return };
         let (said, word) = watch::channel(HookView { state: HookState::Starting, detail: String::new(), answer: None });
-        let hook = plan.hook.clone().map(|hook| {
+        // The process that has the state asks it.
+        let hook = plan.hook.clone().filter(|_| !self.is_away()).map(|hook| {
             let targets = plan.targets.clone();
             Hook { task: tokio::spawn(async move { hook::run(&hook, &targets, said).await }), word }
         });
@@ -76,7 +77,7 @@ impl Watched {
         drop(hook);
         match end {
             Some(end) => self.end(end).await,
-            None if hook_was_asked && self.is_there() => self.call_off(&plan).await,
+            None if hook_was_asked && self.is_there() && !self.is_away() => self.call_off(&plan).await,
             None => {}
         }
     }
@@ -84,7 +85,7 @@ impl Watched {
     /// It had ended, and was lifted: the application is told.
     pub(super) async fn lift(self) {
         let now = Timestamp::now();
-        if let Some(plan) = self.plan_until(now).filter(|_| self.is_there()) {
+        if let Some(plan) = self.plan_until(now).filter(|_| self.is_there() && !self.is_away()) {
             self.call_off(&plan).await;
         }
     }
@@ -145,6 +146,10 @@ impl Watched {
             }
             self.look_again(begun.elapsed(), plan.deadline, hook).await;
         }
+    }
+
+    fn is_away(&self) -> bool {
+        self.shared.away.load(Ordering::Acquire)
     }
 
     fn company(&self) -> Company {
