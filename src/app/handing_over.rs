@@ -11,8 +11,11 @@ use super::systemd;
 use super::upgrade::{Attempt, Failure, Program, Successor};
 use crate::admin::wire::Upgraded;
 use crate::admin::{Orders, UpgradeWish};
+use crate::control::command::Rejected;
 use crate::store::{Store, StoreError};
 
+/// An upgrade waits so long for the process before the last one to leave.
+const PREDECESSOR_WITHIN: Duration = Duration::from_secs(15);
 /// A process that was ended may hold the state for a moment.
 const RELEASED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -50,7 +53,18 @@ impl Done {
 /// Tries to put another process in our place; answers whoever wished it where that has failed.
 pub(super) async fn upgrade(serving: &Serving, program: &Program, wish: UpgradeWish, signals: &mut Signals) -> Upgrade {
     let started = Instant::now();
-    if let Err(rejected) = serving.handle.pack().await {
+    let ready = async {
+        serving.handle.predecessor_gone(PREDECESSOR_WITHIN).await?;
+        serving.handle.pack().await
+    };
+    let packed = tokio::select! {
+        packed = ready => packed,
+        () = signals.stop() => {
+            let _ = wish.reply.send(Err(Rejected::ShuttingDown.into()));
+            return Upgrade::Interrupted;
+        }
+    };
+    if let Err(rejected) = packed {
         tracing::warn!(actor = wish.origin.actor, error = %rejected, "the upgrade was refused");
         serving.handle.was_not_taken_over(&rejected.to_string(), &wish.origin).await;
         let _ = wish.reply.send(Err(rejected.into()));

@@ -324,7 +324,7 @@ pub enum Rejected {
     #[error("pointsman is shutting down")]
     ShuttingDown,
     /// Another process is about to take over.
-    #[error("an upgrade is under way; repeat in a moment, the new process will answer")]
+    #[error("an upgrade is under way, or the process before it has not left yet; repeat in a moment")]
     Upgrading,
 }
 

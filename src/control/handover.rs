@@ -206,6 +206,19 @@ impl Handle {
         HasPredecessor(Arc::clone(&self.shared))
     }
 
+    /// Waits until the process before this one has left: it listens to this one only, and would be forgotten.
+    ///
+    /// # Errors
+    /// [`Rejected::Upgrading`] when it is still there after `within`.
+    pub async fn predecessor_gone(&self, within: Duration) -> Result<(), Rejected> {
+        let gone = async {
+            while self.shared.predecessor.load(Ordering::Acquire) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(within, gone).await.map_err(|_| Rejected::Upgrading)
+    }
+
     async fn note(&self, event: crate::store::NewEvent) {
         // A controller that is gone keeps no log.
         let _ = timeout(PATIENCE, self.commands.send(Command::Note(event))).await;

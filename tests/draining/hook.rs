@@ -114,7 +114,40 @@ async fn a_drain_that_is_called_off_tells_the_application() {
     eventually("it was started", || async { asked(&blue, "/workers/state") > 0 }).await;
     proxy.post("/api/v1/services/shop/rollback", json!({})).await.expect(200);
     eventually("it was told", || async { asked(&blue, "/workers/cancel") == 1 }).await;
+    let told = blue.arrivals().into_iter().find(|a| a.head.path() == "/workers/cancel").unwrap().head;
+    assert_eq!(told.fields.get("x-worker-drain-secret"), Some(SECRET));
     let off = drain(&proxy).await;
     assert_eq!(off["state"], "cancelled", "{off}");
     assert_eq!(proxy.client().await.get("/").await.expect(200).group(), Some("blue"));
+}
+
+#[tokio::test]
+async fn an_application_that_was_drained_is_told_when_its_users_come_back() {
+    let ((blue, depth), (green, _)) = (working("blue"), working("green"));
+    depth.store(0, Ordering::Release);
+    let mut proxy = proxy(&blue, &green, "30s").await;
+    switch_and_drain(&proxy, "green").await;
+    drain_is(&proxy, "drained").await;
+    assert_eq!(asked(&blue, "/workers/cancel"), 0);
+    // Also by a process that was started in between.
+    proxy.terminate().await;
+    proxy.restart().await;
+    proxy.post("/api/v1/services/shop/rollback", json!({})).await.expect(200);
+    eventually("it was told", || async { asked(&blue, "/workers/cancel") == 1 }).await;
+    assert_eq!(asked(&blue, "/workers/drain"), 1);
+}
+
+#[tokio::test]
+async fn a_secret_that_the_application_repeats_is_not_repeated() {
+    let ((blue, _), (green, _)) = (working("blue"), working("green"));
+    let proxy = proxy(&blue, &green, "300ms").await;
+    blue.script(|head| {
+        let secret = head.fields.get("x-worker-drain-secret").unwrap_or_default();
+        Answer::Plain(500, format!("what does {secret} mean?"))
+    });
+    switch_and_drain(&proxy, "green").await;
+    let ended = drain_is(&proxy, "timed_out").await;
+    assert!(ended["why"].as_str().unwrap().contains("what does … mean?"), "{ended}");
+    let told = format!("{}{}{ended}", proxy.log(), json!(proxy.events().await));
+    assert!(!told.contains(SECRET), "a secret is told");
 }

@@ -158,3 +158,25 @@ async fn several_services_are_held_together_and_move_together_or_not_at_all() {
     let (shop, api) = (proxy.service("shop").await, proxy.service("api").await);
     assert_eq!((&shop["live"], &api["live"], &shop["version"]), (&json!("green"), &json!("green"), &api["version"]));
 }
+
+#[tokio::test]
+async fn nothing_flips_forward_behind_a_rollback() {
+    let (blue, _green, proxy) = start("").await;
+    takes(&blue, Duration::from_secs(2));
+    let mut under_way = asking(&proxy, GET).await;
+    eventually("it has arrived", || async { blue.requests() == 1 }).await;
+    let switch = proxy.post(SWITCH, json!({"to": "green", "hold": "20s"}));
+    let roll_back = async {
+        eventually("it waits", || async { proxy.service("shop").await["hold"]["switch_to"] == "green" }).await;
+        let mut held = asking(&proxy, GET).await;
+        waiting_are(&proxy, "shop", 1).await;
+        // Blue is live and stable: there is nothing to change, and all the same nothing may change behind it.
+        let receipt = proxy.post("/api/v1/services/shop/rollback", json!({})).await.expect(200).json();
+        assert_eq!(receipt["changed"], false, "{receipt}");
+        assert_eq!(held.response_to("GET").await.unwrap().expect(200).group(), Some("blue"), "it is let go");
+    };
+    let (refused, ()) = tokio::join!(switch, roll_back);
+    assert_eq!(refused.expect(409).json()["code"], "hold_released");
+    assert_eq!(under_way.response_to("GET").await.unwrap().expect(200).group(), Some("blue"));
+    assert_eq!(proxy.service("shop").await["split"]["blue"], 100);
+}
