@@ -29,6 +29,7 @@ pub(super) enum Occasion {
 /// Leaves in order; a further signal ends it at once. The exit code says whether anything was cut.
 pub(super) async fn leave(serving: Serving, occasion: Occasion, mut signals: Signals) -> ExitCode {
     let under_way = Arc::new(OnceLock::new());
+    let handle = serving.handle.clone();
     let succeeded = matches!(occasion, Occasion::Succeeded(_));
     let mut leaving = std::pin::pin!(go(serving, occasion, Arc::clone(&under_way)));
     if succeeded {
@@ -41,7 +42,9 @@ pub(super) async fn leave(serving: Serving, occasion: Occasion, mut signals: Sig
     tokio::select! {
         cut = leaving => code(cut),
         () = signals.stop() => {
-            let cut = under_way.get().map_or(0, |under_way: &Arc<UnderWay>| under_way.count());
+            // The workers do not count yet as long as it is only announced that we leave.
+            let counted = under_way.get().map(|under_way: &Arc<UnderWay>| under_way.count());
+            let cut = counted.unwrap_or_else(|| usize::try_from(handle.under_way()).unwrap_or(usize::MAX));
             tracing::warn!(cut, "told to stop twice: ending at once; so many connections had something under way");
             // Not by returning: that would wait for the workers.
             std::process::exit(i32::from(cut > 0))

@@ -7,9 +7,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::command::{DrainChange, DrainReceipt, Force, HoldReceipt, Origin, Part, Receipt, Rejected, TrafficChange};
+use super::command::{Force, HoldReceipt, Origin, Receipt, Rejected, TrafficChange};
 use super::controller::Command;
-use super::drains::DrainCommand;
 use super::drift;
 use super::explain;
 use super::gather;
@@ -20,8 +19,8 @@ use super::reload::Asked;
 use super::running::Shared;
 use super::source::Source;
 use super::view::{
-    AdmissionView, Audit, DrainView, Drift, Event, Explanation, HoldCounts, ListenerView, Question, Readiness,
-    ReloadReport, ServiceView,
+    AdmissionView, Audit, Drift, Event, Explanation, HoldCounts, ListenerView, Question, Readiness, ReloadReport,
+    ServiceView,
 };
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::Share;
@@ -159,25 +158,7 @@ impl Handle {
         self.ask(Request::Shift { service, group, share }, origin).await
     }
 
-    /// Begins a drain of a part of a service, or calls one off. Returns when that is durable and published.
-    ///
-    /// # Errors
-    /// [`Rejected`]; nothing was changed.
-    pub async fn drain(&self, change: DrainChange, origin: Origin) -> Result<DrainReceipt, Rejected> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Drain(DrainCommand::Change { change, origin, reply })).await?;
-        answer.await.map_err(|_| Rejected::ShuttingDown)?
-    }
-
-    /// How the drain of a part is getting on, or has ended.
-    ///
-    /// # Errors
-    /// [`Rejected::NoDrain`], and where there is no such service, group or upstream.
-    pub fn drain_of(&self, service: &str, part: &Part) -> Result<DrainView, Rejected> {
-        gather::drain(&self.shared, service, part)
-    }
-
-    async fn send(&self, command: Command) -> Result<(), Rejected> {
+    pub(super) async fn send(&self, command: Command) -> Result<(), Rejected> {
         match timeout(QUEUED, self.commands.send(command)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Rejected::ShuttingDown),
@@ -342,6 +323,13 @@ impl Handle {
     /// What holds have come to, of each service, in the order of the file.
     pub fn holds(&self) -> Vec<HoldCounts> {
         gather::holds(&self.shared, &self.shared.running.load())
+    }
+
+    /// Requests under way and tunnels open, at all groups.
+    pub fn under_way(&self) -> u64 {
+        let running = self.shared.running.load();
+        let groups = running.table.services.iter().flat_map(|service| &service.groups);
+        groups.map(|group| group.live.in_flight() + group.live.tunnels()).sum()
     }
 
     /// Whether traffic can be served.

@@ -9,12 +9,15 @@ use tokio::sync::oneshot;
 use super::{DrainKey, Farewells};
 use crate::control::command::{DrainChange, DrainReceipt, DrainWish, Force, Origin, Rejected};
 use crate::control::compile::entrance;
-use crate::control::controller::{Controller, PATIENCE, stored_key};
+use crate::control::controller::{Command, Controller, PATIENCE, stored_key};
 use crate::control::events;
+use crate::control::gather;
+use crate::control::handle::Handle;
 use crate::control::handover::Keeping;
 use crate::control::journal::Otherwise;
 use crate::control::receipts;
 use crate::control::running::Running;
+use crate::control::view::DrainView;
 use crate::model::change::{Decision, Desired, Move};
 use crate::model::drain::{self, End, Outcome, Part, Term};
 use crate::model::names::ServiceName;
@@ -31,6 +34,26 @@ pub(in crate::control) enum DrainCommand {
     Due(DrainKey),
     /// It is over.
     Over { key: DrainKey, end: End },
+}
+
+impl Handle {
+    /// Begins a drain of a part of a service, or calls one off. Returns when that is durable and published.
+    ///
+    /// # Errors
+    /// [`Rejected`]; nothing was changed.
+    pub async fn drain(&self, change: DrainChange, origin: Origin) -> Result<DrainReceipt, Rejected> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Drain(DrainCommand::Change { change, origin, reply })).await?;
+        answer.await.map_err(|_| Rejected::ShuttingDown)?
+    }
+
+    /// How the drain of a part is getting on, or has ended.
+    ///
+    /// # Errors
+    /// [`Rejected::NoDrain`], and where there is no such service, group or upstream.
+    pub fn drain_of(&self, service: &str, part: &Part) -> Result<DrainView, Rejected> {
+        gather::drain(&self.shared, service, part)
+    }
 }
 
 impl Controller {
