@@ -1,5 +1,6 @@
 //! Upgrades of pointsman itself: another process takes over, and nobody notices.
 
+mod drains;
 mod load;
 mod refusals;
 mod sockets;

@@ -178,6 +178,23 @@ async fn a_file_that_changes_while_a_new_process_hangs_is_read_when_that_is_over
 }
 
 #[tokio::test]
+async fn while_requests_are_held_an_upgrade_is_refused_and_they_go_on_waiting() {
+    let (blue, _green, proxy) = start().await;
+    proxy.post("/api/v1/services/shop/hold", json!({ "for": "30s" })).await.expect(200);
+    let mut waits = proxy.client().await;
+    waits.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let held = || async { proxy.service("shop").await["hold"]["waiting"] == 1 };
+    eventually("somebody waits", held).await;
+    let answer = proxy.upgrade(json!({})).await.expect(409).json();
+    assert!(problem(&answer).0 == "hold_in_progress" && proxy.processes() == [proxy.pid()], "{answer}");
+    assert!(held().await && blue.requests() == 0);
+    assert!(kinds(&proxy).await.contains(&"upgrade.failed".to_owned()));
+    proxy.admin("DELETE", "/api/v1/services/shop/hold", &[], None).await.expect(200);
+    assert_eq!(waits.response_to("GET").await.unwrap().expect(200).group(), Some("blue"));
+    serves_as_before(&proxy, "green").await;
+}
+
+#[tokio::test]
 async fn told_to_stop_while_a_new_process_hangs_it_ends_both() {
     let (_blue, _green, mut proxy) = start().await;
     let hangs = program(&proxy, "hangs", "while read -r line; do :; done");
