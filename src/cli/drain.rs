@@ -60,7 +60,11 @@ pub(super) async fn run(args: &DrainArgs, client: &Client, output: Output) -> an
         client.call(Method::POST, &place.bare_path(), Some(&body)).await?
     };
     if args.wait && receipt.drain.state == "draining" {
-        return wait(&place, client, output).await;
+        let drain = wait(&place, client, output).await?;
+        if output == Output::Json {
+            say_json(&drain)?;
+        }
+        return Ok(code(&drain));
     }
     match output {
         Output::Json => say_json(&receipt)?,
@@ -87,19 +91,18 @@ impl Place<'_> {
     }
 }
 
-/// Waits until the drain has ended, and shows how it is getting on.
-pub(super) async fn wait(place: &Place<'_>, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+/// Waits until the drain has ended; shows how it is getting on and how it ended, unless the API's JSON is wanted.
+pub(super) async fn wait(place: &Place<'_>, client: &Client, output: Output) -> anyhow::Result<Drain> {
     let mut course = Course::default();
     let mut shown = Shown::default();
     loop {
         let drain: Drain = client.get(&place.path()).await?;
         if drain.state != "draining" {
             shown.clear();
-            match output {
-                Output::Json => say_json(&drain)?,
-                Output::Text => say(&format!("{}\n", ended(&drain)))?,
+            if output == Output::Text {
+                say(&format!("{}\n", ended(&drain)))?;
             }
-            return Ok(if left_something(&drain) { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+            return Ok(drain);
         }
         if Timestamp::now().duration_since(drain.deadline) > jiff::SignedDuration::try_from(OVERDUE)? {
             anyhow::bail!("the drain is past its deadline and has not ended; see `pointsman status`");
@@ -110,6 +113,11 @@ pub(super) async fn wait(place: &Place<'_>, client: &Client, output: Output) -> 
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// What the end of a drain means to a pipeline.
+pub(super) fn code(drain: &Drain) -> ExitCode {
+    if left_something(drain) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn count(drain: &Drain) -> u64 {

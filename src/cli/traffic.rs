@@ -108,9 +108,9 @@ pub(super) async fn switch(args: SwitchArgs, client: &Client, output: Output) ->
     if args.wait { drained(&receipt, client, output).await } else { Ok(ExitCode::SUCCESS) }
 }
 
-/// Waits for the drains that a switch has begun, one after another.
+/// Waits for the drains that a switch has begun, one after another. In JSON they stand within the receipt, as `drains`.
 async fn drained(receipt: &Receipt, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
-    let mut all = ExitCode::SUCCESS;
+    let mut drains = Vec::new();
     for one in &receipt.services {
         let service: Service = client.get(&format!("/api/v1/services/{}", segment(&one.service))).await?;
         let lost = |name: &String| one.before.get(name).is_some_and(|s| s.0 > 0.0) && one.after[name].0 <= 0.0;
@@ -118,13 +118,16 @@ async fn drained(receipt: &Receipt, client: &Client, output: Output) -> anyhow::
             group.draining.as_ref().is_some_and(|drain| drain.state == "draining" || lost(name))
         };
         for (group, _) in service.groups.iter().filter(is_new) {
-            let code = drain::wait(&Place { service: &one.service, group, upstream: None }, client, output).await?;
-            if code != ExitCode::SUCCESS {
-                all = code;
-            }
+            drains.push(drain::wait(&Place { service: &one.service, group, upstream: None }, client, output).await?);
         }
     }
-    Ok(all)
+    if output == Output::Json {
+        let mut both = serde_json::to_value(receipt)?;
+        both["drains"] = serde_json::to_value(&drains)?;
+        say_json(&both)?;
+    }
+    let failed = drains.iter().map(drain::code).find(|code| *code != ExitCode::SUCCESS);
+    Ok(failed.unwrap_or(ExitCode::SUCCESS))
 }
 
 pub(super) async fn shift(args: ShiftArgs, client: &Client, output: Output) -> anyhow::Result<()> {

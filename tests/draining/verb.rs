@@ -49,3 +49,16 @@ async fn drain_says_what_it_does_and_cancel_takes_it_back() {
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((json["state"].as_str(), json["changed"].as_bool()), (Some("draining"), Some(true)), "{json}");
 }
+
+#[tokio::test]
+async fn in_json_a_switch_and_its_drains_are_one_document() {
+    let (proxy, blue, _green, mut client) = with_one_under_way("").await;
+    let waits = ["switch", "shop", "green", "--drain", "--wait", "--output", "json"];
+    let (waited, ()) = tokio::join!(proxy.cli(&waits), async {
+        super::drain_is(&proxy, "draining").await;
+        blue.let_go();
+    });
+    let json: serde_json::Value = serde_json::from_slice(&waited.stdout).unwrap();
+    assert_eq!((&json["changed"], &json["drains"][0]["state"]), (&true.into(), &"drained".into()), "{json}");
+    client.response_to("GET").await.unwrap().expect(200);
+}
