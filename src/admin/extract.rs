@@ -74,7 +74,7 @@ async fn read(body: Body) -> Result<bytes::Bytes, ApiError> {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let bytes = if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { bytes };
     // A list of values would do as well for serde.
-    if bytes.trim_ascii_start().first() != Some(&b'{') {
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(ApiError::BadRequest("the body is not the JSON that this takes: an object".to_owned()));
     }
     match Json::from_bytes(bytes) {

@@ -29,9 +29,7 @@ use super::source::Loaded;
 use super::view::ReloadReport;
 use crate::model::change::{Decision, Move, decide};
 use crate::model::names::ServiceName;
-use crate::model::split::{Share, Split};
 use crate::routing::publish::Publisher;
-use crate::routing::table::{Entrance, Group, Service};
 use crate::store::{Batch, KeptReceipt, NewEvent};
 
 /// How long a change waits for the store before it is refused.
@@ -232,42 +230,6 @@ impl Controller {
         Ok(())
     }
 
-    /// A switch needs a healthy group to go to, a rollback too. A split does not: it knows health.
-    pub(super) fn check_health(&self, request: &Request, decision: &Decision) -> Result<(), Rejected> {
-        if request.kind() == "split" {
-            return Ok(());
-        }
-        for moved in decision.moves.iter().filter(|m| m.changed) {
-            let Some(service) = self.running.table.service(moved.service.as_str()) else { continue };
-            if takers(service, &moved.after).any(Group::can_serve) {
-                continue;
-            }
-            let (service_name, group) = (moved.service.clone(), moved.after.live().clone());
-            let why = service.group_index(group.as_str()).map(|i| self.why(&service.groups[i])).unwrap_or_default();
-            return Err(if request.is_rollback() {
-                Rejected::StableGroupUnhealthy { service: service_name, group, why }
-            } else {
-                Rejected::NoHealthyUpstream { service: service_name, group, why }
-            });
-        }
-        Ok(())
-    }
-
-    /// Each upstream's last check.
-    fn why(&self, group: &Group) -> String {
-        let why = |url: &str, id, closed| match self.shared.board.last(id) {
-            _ if closed => {
-                format!("{url} is drained; open it again with `pointsman drain --cancel … --upstream {url}`")
-            }
-            None => format!("{url} has not been checked yet"),
-            Some(check) if check.ok => format!("{url} is not healthy yet; its last check passed"),
-            Some(check) => check.why,
-        };
-        let all =
-            group.upstreams.iter().map(|u| why(&u.live.endpoint.url, u.live.id, u.live.entrance() != Entrance::Open));
-        all.collect::<Vec<_>>().join("; ")
-    }
-
     async fn make_so(
         &mut self,
         request: &Request,
@@ -368,11 +330,6 @@ fn patience(request: &Request) -> Duration {
 /// Scoped to the caller: two callers may well choose the same key.
 pub(super) fn stored_key(origin: &Origin, key: &str) -> String {
     format!("{} {key}", origin.actor)
-}
-
-/// The groups that take traffic under `split`.
-fn takers<'a>(service: &'a Service, split: &Split) -> impl Iterator<Item = &'a Group> {
-    service.groups.iter().filter(move |g| split.share(&g.name) > Share::NONE)
 }
 
 fn receipt(decision: &Decision, event: Option<u64>) -> Receipt {

@@ -32,6 +32,7 @@ mod start;
 pub mod tls;
 pub mod view;
 mod watch;
+mod wellbeing;
 mod window;
 
 pub use reload::Watch;
