@@ -1,7 +1,7 @@
 //! Upgrades that fail: the old process serves as before, and says why.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -194,15 +194,48 @@ async fn while_requests_are_held_an_upgrade_is_refused_and_they_go_on_waiting() 
     serves_as_before(&proxy, "green").await;
 }
 
+/// Somebody who waits for an upgrade to this program.
+async fn asking_for(proxy: &Proxy, binary: &Path) -> Client {
+    let mut client = Client::connect(proxy.address("admin")).await;
+    let body = json!({ "binary": binary }).to_string();
+    let request =
+        format!("POST /api/v1/upgrade HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    client.send(request.as_bytes()).await.unwrap();
+    client
+}
+
+/// Takes everything and says that it is prepared, then waits for the state, and then to be told to end.
+const TAKES_THE_STATE: &str = r#"
+trap 'kill $waiting; echo > "$0.told"; exit 0' TERM
+while read -r line; do case "$line" in *no_more_sockets*) break;; esac; done
+echo '{"prepared":{"protocol":1,"version":"9.9.9","taken":[]}}' >&0
+read -r line
+sleep 600 </dev/null & waiting=$!
+echo "$line" > "$0.said"
+wait"#;
+
+#[tokio::test]
+async fn told_to_stop_while_a_new_process_has_the_state_it_lets_that_one_finish_what_it_has_accepted() {
+    let (_blue, _green, mut proxy) = start().await;
+    let takes = program(&proxy, "takes", TAKES_THE_STATE);
+    let mut client = asking_for(&proxy, &takes).await;
+    let said = || std::fs::read_to_string(proxy.dir().join("takes.said")).unwrap_or_default();
+    eventually("it has the state", || async { said().contains("yours") }).await;
+    proxy.signal(Signal::Term);
+    let answer = client.response_to("POST").await.unwrap().expect(409).json();
+    assert!(problem(&answer).1.contains("told to stop"), "{answer}");
+    assert!(proxy.dir().join("takes.told").exists(), "it was killed");
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    proxy.is_gone().await;
+    proxy.restart().await;
+    assert!(kinds(&proxy).await.contains(&"upgrade.failed".to_owned()), "the state has come back");
+}
+
 #[tokio::test]
 async fn told_to_stop_while_a_new_process_hangs_it_ends_both() {
     let (_blue, _green, mut proxy) = start().await;
     let hangs = program(&proxy, "hangs", "while read -r line; do :; done");
-    let mut client = Client::connect(proxy.address("admin")).await;
-    let body = json!({ "binary": hangs }).to_string();
-    let request =
-        format!("POST /api/v1/upgrade HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    client.send(request.as_bytes()).await.unwrap();
+    let mut client = asking_for(&proxy, &hangs).await;
     eventually("it has started", || async { proxy.processes().len() > 1 }).await;
     proxy.signal(Signal::Term);
     let answer = client.response_to("POST").await.unwrap().expect(409).json();
