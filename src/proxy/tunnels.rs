@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use crate::config::spec::TunnelClose;
 use crate::routing::publish::Snapshot;
-use crate::routing::table::{Farewell, Group, Service, Table, Upstream};
+use crate::routing::table::{Group, Service, Table, Upstream};
 
-/// On the way down the last tunnel is told so long before the deadline: a frame has to end, and the sides answer.
-const LEAD: Duration = Farewell::LONGEST_END;
+/// On the way down the last tunnel is told so long before the deadline: its message ends, and the sides answer. Peers who
+/// take longer for that are cut at the deadline ([`crate::routing::table::Farewell::LONGEST_END`] is the worst case): all
+/// others are not to go earlier for their sake.
+const LEAD: Duration = Duration::from_secs(3);
 
 type Open = HashMap<u64, Rc<Notice>, foldhash::fast::RandomState>;
 
@@ -265,6 +267,7 @@ mod tests {
     use super::*;
     use crate::proxy::samples;
     use crate::routing::live::{GroupLive, UpstreamLive};
+    use crate::routing::table::Farewell;
 
     const SPREAD: Duration = Duration::from_secs(100);
 
