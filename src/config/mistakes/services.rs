@@ -116,6 +116,19 @@ fn mistakes_in_services() {
                 "limits: { queue: 5 }",
                 "9:22: nobody waits as long as everybody is let in; add `in_flight`, or remove `queue`",
             ),
+            (
+                "timeouts: 5s",
+                "9:15: `timeouts`: \"5s\" is wrong here; it must be a map with the keys connect, response, idle, tunnel_idle",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn mistakes_in_how_requests_are_let_go_and_held() {
+    each_says(
+        "@SERVICE",
+        &[
             ("drain: { timeout: 0s }", "9:23: `timeout` is 0; it must be longer, like 1s"),
             ("drain: { timeout: 25h }", "9:23: `timeout` is longer than a day; write less"),
             (
@@ -139,10 +152,6 @@ fn mistakes_in_services() {
             ("hold: { for: 11m }", "9:18: `for` is longer than 10m; no client is that patient, write less"),
             ("hold: { requests: 0 }", "9:23: `requests` is 0, so that nobody could wait; write 1 or more"),
             ("hold: { bytes: 0B }", "9:20: `bytes` is 0, so that nobody could wait; write a size like 64MiB"),
-            (
-                "timeouts: 5s",
-                "9:15: `timeouts`: \"5s\" is wrong here; it must be a map with the keys connect, response, idle, tunnel_idle",
-            ),
         ],
     );
 }
