@@ -14,6 +14,8 @@ pub mod matching;
 pub mod names;
 pub mod outcome;
 pub mod period;
+pub mod rollout;
 pub mod slow_start;
 pub mod split;
+pub mod verdict;
 pub mod websocket;

@@ -5,11 +5,28 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::names::GroupName;
 
 /// A part of a service's traffic in parts per million: 250 000 is 25 %.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "f64", try_from = "f64")]
 pub struct Share(u32);
+
+impl From<Share> for f64 {
+    fn from(share: Share) -> Self {
+        share.percent()
+    }
+}
+
+impl TryFrom<f64> for Share {
+    type Error = SplitError;
+
+    fn try_from(percent: f64) -> Result<Self, SplitError> {
+        Self::from_percent(percent)
+    }
+}
 
 /// Why a number is no share, or shares make no split.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -84,8 +101,17 @@ impl fmt::Display for Share {
 }
 
 /// Each group's share of a service; the shares sum to 100 %, and there is at least one group.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<GroupName, Share>")]
 pub struct Split(BTreeMap<GroupName, Share>);
+
+impl TryFrom<BTreeMap<GroupName, Share>> for Split {
+    type Error = SplitError;
+
+    fn try_from(shares: BTreeMap<GroupName, Share>) -> Result<Self, SplitError> {
+        Self::new(shares)
+    }
+}
 
 impl fmt::Debug for Split {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
