@@ -24,6 +24,7 @@ use super::journal::{Journal, Otherwise};
 use super::prober::{Target, Turn};
 use super::receipts::{self, Request};
 use super::registry::Registry;
+use super::rollouts::RolloutCommand;
 use super::running::{Running, Shared};
 use super::source::Loaded;
 use super::view::ReloadReport;
@@ -36,7 +37,7 @@ use crate::store::{Batch, KeptReceipt, NewEvent};
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a rollback waits for the store before it is published without.
-const ROLLBACK_PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const ROLLBACK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Turns of health that are written together at the most: after a start, all upstreams turn at once.
 const TURNS_TOGETHER: usize = 64;
@@ -54,6 +55,8 @@ pub(super) enum Command {
     Recall { origin: Origin, reply: oneshot::Sender<Result<Option<ReloadReport>, Rejected>> },
     /// Something about drains.
     Drain(DrainCommand),
+    /// Something about rollouts.
+    Rollout(RolloutCommand),
     /// An event for the audit log.
     Note(NewEvent),
     /// A step of a handover to another process.
@@ -151,6 +154,7 @@ impl Controller {
                 let _ = reply.send(self.recall(&origin).await);
             }
             Command::Drain(command) => self.obey_drain(command).await,
+            Command::Rollout(command) => self.obey_rollout(command).await,
             Command::Handover { step, reply } => {
                 let _ = reply.send(self.take_step(step).await);
             }
@@ -176,7 +180,10 @@ impl Controller {
             return Ok(receipt);
         }
         self.check_versions(&request.intent().services(), origin)?;
-        let decision = self.decide(request)?;
+        let mut decision = self.decide(request)?;
+        if request.is_rollback() {
+            self.end_rollouts(&mut decision, origin);
+        }
         if decision.changed() && request.force() == Force::No {
             self.check_health(request, &decision)?;
         }
@@ -242,6 +249,7 @@ impl Controller {
         batch.events = events::changed(request, origin, &decision);
         let own = batch.events.len();
         batch.events.extend(events::drains(&old.desired, &decision.desired, &origin.actor));
+        batch.events.extend(events::rollouts(&old.desired, &decision.desired));
         let numbered = self.journal.numbered(&batch.events);
         let mut receipt = receipt(&decision, numbered[..own].last().map(|e| e.id));
         receipt.hold = hold_switch::was_held(&old.holds, request);

@@ -75,9 +75,14 @@ impl Journal {
         self.trouble.subscribe()
     }
 
+    /// The number that the next event will get.
+    pub(super) fn next_event(&self) -> u64 {
+        self.last_event + self.unwritten.events.len() as u64 + 1
+    }
+
     /// These events with the numbers that they will get when they are written next.
     pub(super) fn numbered(&self, events: &[NewEvent]) -> Vec<Event> {
-        let first = self.last_event + self.unwritten.events.len() as u64 + 1;
+        let first = self.next_event();
         (first..).zip(events).map(|(id, line)| Event { id, line: line.clone() }).collect()
     }
 

@@ -24,6 +24,7 @@ mod receipts;
 mod registry;
 mod reload;
 mod resolver;
+mod rollouts;
 mod running;
 #[cfg(test)]
 pub(crate) mod samples;

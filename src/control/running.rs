@@ -13,6 +13,7 @@ use super::figures::Figures;
 use super::hold::Holds;
 use super::prober::Board;
 use super::registry::Registry;
+use super::rollouts::Verdicts;
 use super::view::{self, Readiness};
 use super::window::Windows;
 use crate::config::spec::Spec;
@@ -58,6 +59,8 @@ pub(super) struct Shared {
     pub(super) first_round: watch::Receiver<bool>,
     /// How drains are getting on. Written by the drainer, for those under way.
     pub(super) drains: Progresses,
+    /// How rollouts are getting on. Written by the tasks that drive them.
+    pub(super) verdicts: Verdicts,
     /// Whether the process that this one has taken over from still has requests.
     pub(super) predecessor: AtomicBool,
     /// Whether the state is another process's, which also asks the hooks of drains. Written by the controller.
@@ -92,6 +95,7 @@ impl Shared {
             store_trouble,
             first_round,
             drains: Progresses::default(),
+            verdicts: Verdicts::default(),
             predecessor: AtomicBool::new(false),
             away: AtomicBool::new(false),
             published: watch::channel(0).0,

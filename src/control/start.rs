@@ -22,7 +22,7 @@ use super::registry::Registry;
 use super::reload::{Reloader, Watch};
 use super::running::{Running, Shared};
 use super::source::{Loaded, Source};
-use super::{drains, events, gather, resolver};
+use super::{drains, events, gather, resolver, rollouts};
 use crate::model::adoption::{Adoption, adopt};
 use crate::model::change::Desired;
 use crate::model::cohort::Salt;
@@ -155,6 +155,7 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     others.spawn(Arc::clone(&shared.windows).sample(reader.clone()));
     others.spawn(first_round(Arc::clone(&shared), round.0));
     others.spawn(drains::run(Arc::clone(&shared), commands.clone(), reader.clone()));
+    others.spawn(rollouts::run(Arc::clone(&shared), commands.clone(), reader.clone()));
     let reloader = Reloader { source: Arc::clone(&source), shared: Arc::clone(&shared), commands: commands.clone() };
     others.spawn(reloader.run(reloads_in, watch));
     let (shared_too, keeping) = (Arc::clone(&shared), Keeping::Ours);

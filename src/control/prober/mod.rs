@@ -28,7 +28,7 @@ pub(super) use board::Board;
 /// One request to an upstream, for others of this floor that have something to ask it.
 pub(super) mod call {
     pub(in crate::control) use super::connect::open;
-    pub(in crate::control) use super::exchange::{Answer, exchange, request};
+    pub(in crate::control) use super::exchange::{Answer, Wanted, exchange, request};
 }
 
 use super::view::CheckView;
