@@ -3,7 +3,14 @@
 //! Guards get what has happened since the last look, at the candidate and at the baseline in the same moments, and say
 //! what they have found. Owns the statistics; knows nothing of where figures come from, and nothing of steps.
 
+mod durations;
+mod finding;
+mod guards;
+pub mod judge;
 pub mod plan;
+mod proportion;
+pub mod sequential;
+mod terms;
 
 use jiff::Timestamp;
 
