@@ -10,7 +10,7 @@ use super::file::{self, Period};
 use super::problem::{Faults, Place};
 use super::validate::{self, Check, HOLD};
 use super::yaml;
-use crate::model::rollout::plan::{Plan, Step, Validator};
+use crate::model::rollout::plan::{Plan, Validator};
 
 /// `base`, with what `overrides` says in its place: an object with keys of `rollout`. Beside those of the file there
 /// are short forms: `steps` may be a list of shares, and `every` is the hold of each step but the last that has none
@@ -78,7 +78,9 @@ fn called_off(base: &Plan, members: &Map<String, Value>, every: Option<Duration>
         base.freeze.clear();
     }
     if let (Some(every), Some((_, all_but_last))) = (every, base.steps.split_last_mut()) {
-        all_but_last.iter_mut().for_each(|step: &mut Step| step.hold = every);
+        for step in all_but_last {
+            step.hold = every;
+        }
     }
     base
 }
@@ -134,6 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::rollout::plan::Step;
     use crate::model::rollout::plan::{Approval, Approver, Freeze, Gate, OnTimeout, Undecided, UndecidedAct, WarmUp};
     use crate::model::split::Share;
     use crate::model::verdict::plan::{Bound, Guards, QuantileLimit};
