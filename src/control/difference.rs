@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::spec::{Endpoint, Group, Listener, Service, Spec};
+use crate::config::spec::{Endpoint, Group, Listener, Service, Spec, Webhook};
 
 /// A place where two configurations differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,7 @@ pub(super) fn reloadable(old: &Spec, new: &Spec) -> Vec<Difference> {
             service(at, old, new, found);
         },
     );
+    compare("webhooks", &old.webhooks, &new.webhooks, |w| w.name.as_str(), &mut found, webhook);
     if old.shutdown != new.shutdown {
         found.push(Difference::hidden("shutdown".to_owned()));
     }
@@ -140,13 +141,17 @@ fn listener(at: &str, old: &Listener, new: &Listener, found: &mut Vec<Difference
     fields!(at, old, new, found, max_connections, head_timeout, idle_timeout);
 }
 
+fn webhook(at: &str, old: &Webhook, new: &Webhook, found: &mut Vec<Difference>) {
+    fields!(at, old, new, found, url, events, secret, format);
+}
+
 fn service(at: &str, old: &Service, new: &Service, found: &mut Vec<Difference>) {
     compare(&format!("{at}.groups"), &old.groups, &new.groups, |g| g.name.as_str(), found, group);
     fields!(
         at, old, new, found, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries,
         limits, drain
     );
-    fields!(at, old, new, found, hold);
+    fields!(at, old, new, found, hold, rollout);
 }
 
 fn group(at: &str, old: &Group, new: &Group, found: &mut Vec<Difference>) {
