@@ -8,7 +8,7 @@ use super::*;
 use crate::control::samples::eventually;
 use crate::model::change::samples::{after, shop, started, switch};
 use crate::store::sqlite::Sqlite;
-use crate::store::{EventQuery, Stored, Verified};
+use crate::store::{EventQuery, RolloutQuery, RolloutRow, Stored, Verified};
 
 /// A store that fails or hangs on command.
 pub(in crate::control) struct Moody {
@@ -61,6 +61,12 @@ impl Store for Moody {
     }
     fn last_event(&mut self, service: &str, kinds: &[&str]) -> Result<Option<Event>, StoreError> {
         self.inner.last_event(service, kinds)
+    }
+    fn rollouts(&mut self, query: &RolloutQuery) -> Result<Vec<RolloutRow>, StoreError> {
+        self.inner.rollouts(query)
+    }
+    fn rollout(&mut self, id: u64) -> Result<Option<RolloutRow>, StoreError> {
+        self.inner.rollout(id)
     }
     fn verify(&mut self) -> Result<Verified, StoreError> {
         self.inner.verify()
