@@ -13,6 +13,7 @@ mod drift;
 mod events;
 mod explain;
 mod figures;
+mod fuses;
 mod gather;
 pub mod handle;
 pub mod handover;
