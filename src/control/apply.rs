@@ -65,6 +65,7 @@ impl Controller {
             desired: Arc::new(adoption.desired),
             registry: Arc::new(registry),
             farewells: Arc::clone(&old.farewells),
+            fuses: Arc::clone(&old.fuses),
             table: Arc::clone(&old.table),
         };
         self.put_to_work(next, report.changed);

@@ -14,6 +14,7 @@ mod events;
 mod explain;
 mod figures;
 pub mod freeze;
+mod fuses;
 mod gather;
 pub mod handle;
 pub mod handover;

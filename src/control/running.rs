@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, watch};
 use super::command::Rejected;
 use super::drains::{Farewells, Progresses};
 use super::figures::Figures;
+use super::fuses::Fuses;
 use super::hold::Holds;
 use super::prober::Board;
 use super::registry::Registry;
@@ -18,7 +19,7 @@ use super::view::{self, Readiness};
 use super::window::Windows;
 use crate::config::spec::Spec;
 use crate::model::change::Desired;
-use crate::routing::table::{Entrance, Group, Table};
+use crate::routing::table::{Group, Table};
 use crate::store;
 
 /// Events that a slow receiver may be behind before it misses some.
@@ -39,6 +40,8 @@ pub(super) struct Running {
     pub(super) farewells: Arc<Farewells>,
     /// Services whose new requests wait. Gone with the process.
     pub(super) holds: Arc<Holds>,
+    /// Groups that are watched, and that users leave when they cannot be reached.
+    pub(super) fuses: Arc<Fuses>,
     /// Published, and compiled from the above.
     pub(super) table: Arc<Table>,
 }
@@ -170,7 +173,7 @@ impl Shared {
         let running = self.running.load();
         let dead = running.table.services.iter().filter(|service| {
             let takes_over = |i: usize| service.shares[i] > 0 || service.emergency == Some(i);
-            let serves = |group: &Group| group.entrance == Entrance::Open && group.can_serve();
+            let serves = |group: &Group| group.is_open() && group.can_serve();
             !service.groups.iter().enumerate().any(|(i, g)| takes_over(i) && serves(g))
         });
         dead.map(|s| format!("service {}: no group with a share has a healthy upstream", s.name)).collect()

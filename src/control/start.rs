@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::compile::{compile, file_services};
 use super::controller::{Controller, Inbox};
 use super::drains::Farewells;
+use super::fuses::Fuses;
 use super::handle::Handle;
 use super::handover::Keeping;
 use super::hold::Holds;
@@ -194,7 +195,7 @@ pub async fn prepare(loaded: Loaded, mut inherited: Inherited) -> Result<(Prepar
 fn first_publication(prepared: Prepared, desired: &Desired) -> (Publisher, Reader, Arc<Running>) {
     let Prepared { loaded, registry } = prepared;
     let spec = Arc::new(loaded.spec);
-    let table = compile(&spec, desired, &registry, &Farewells::new(), &Holds::new());
+    let table = compile(&spec, desired, &registry, &Farewells::new(), &Holds::new(), &Fuses::new());
     drains::set_entrances(&table, desired);
     let (publisher, reader) = publish::channel(table);
     let running = Running {
@@ -205,6 +206,7 @@ fn first_publication(prepared: Prepared, desired: &Desired) -> (Publisher, Reade
         registry: Arc::new(registry),
         farewells: Arc::default(),
         holds: Arc::default(),
+        fuses: Arc::default(),
         table: publisher.current(),
     };
     (publisher, reader, Arc::new(running))

@@ -19,6 +19,7 @@ use crate::config::spec::{self, Balance, HeaderEdits, Limits, Retries, SendsTo, 
 use crate::model::cohort::{self, Position, Salt};
 use crate::model::matching::{Conditions, Facts};
 use crate::model::names::{GroupName, ListenerName, ServiceName};
+use crate::model::outcome::Outcome;
 
 /// All that the data plane goes by.
 #[derive(Debug, Default)]
@@ -167,6 +168,9 @@ pub struct Group {
     pub entrance: Entrance,
     /// Its tunnels are to end.
     pub farewell: Option<Farewell>,
+    /// It is watched: so many attempts of users in a row that cannot connect, and no user is sent to it any more, until
+    /// the control plane puts that right; and of each that fails the control plane hears at once.
+    pub fuse: Option<u32>,
     /// At least one.
     pub upstreams: Vec<Upstream>,
     /// Its counts.
@@ -236,6 +240,29 @@ impl Group {
     #[must_use]
     pub fn can_serve(&self) -> bool {
         self.upstreams.iter().any(Upstream::can_serve)
+    }
+
+    /// Whether users are kept away because one after another could not connect. Looked at afresh by every choice; where
+    /// the group is not watched, nothing is looked at.
+    #[must_use]
+    pub fn has_blown(&self) -> bool {
+        self.fuse.is_some() && self.live.fuse().has_blown()
+    }
+
+    /// Whether users may come.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.entrance == Entrance::Open && !self.has_blown()
+    }
+
+    /// An attempt of a user has failed in this way.
+    pub fn note_failure(&self, outcome: Outcome) {
+        if outcome == Outcome::ConnectFailed {
+            self.live.fuse().failed(self.fuse);
+        }
+        if self.fuse.is_some() {
+            self.live.bell().ring();
+        }
     }
 }
 
