@@ -280,7 +280,8 @@ impl Controller {
     /// Compiles, publishes, and shows what is in force from now on.
     pub(super) fn publish(&mut self, next: Running) {
         let mut next = next.without_old_farewells();
-        let table = compile(&next.spec, &next.desired, &next.registry, &next.farewells, &next.holds, &next.fuses);
+        let fuses = fuses::of(&next.desired);
+        let table = compile(&next.spec, &next.desired, &next.registry, &next.farewells, &next.holds, &fuses);
         drains::set_entrances(&table, &next.desired);
         fuses::renew(&self.running.table, &table);
         self.publisher.publish(table);

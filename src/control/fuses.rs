@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::change::Desired;
 use crate::model::names::{GroupName, ServiceName};
+use crate::model::rollout::{Moving, Rollout};
 use crate::routing::table::Table;
 
 /// Watched groups, by service.
@@ -20,6 +22,17 @@ pub(super) struct Fuse {
     /// Where users go then, and whenever no group with a share can serve, unless the file names another group for that:
     /// where a rollback would take them, ahead of it. Matters where the candidate has all of the users.
     pub(super) instead: GroupName,
+}
+
+/// The candidates that have users because of a rollout.
+pub(super) fn of(desired: &Desired) -> Fuses {
+    let watched = desired.rollouts.values().filter(|r| r.has_users());
+    let fuse = |rollout: &Rollout, moving: &Moving| {
+        let (group, blows_at) = (rollout.to.clone(), rollout.plan.guards.connect_failures);
+        let instead = desired.services.get(moving.service.as_str()).map_or(&moving.from, |s| &s.stable);
+        (moving.service.clone(), Fuse { group, blows_at, instead: instead.live().clone() })
+    };
+    watched.flat_map(|r| r.services.iter().map(move |m| fuse(r, m))).collect()
 }
 
 /// A group that is watched from this publication on begins with a whole fuse. Called ahead of it.
@@ -44,7 +57,6 @@ mod tests {
     use crate::control::registry::Registry;
     use crate::control::samples;
     use crate::model::adoption::adopt;
-    use crate::model::change::Desired;
     use crate::model::cohort::Salt;
     use crate::model::outcome::Outcome;
 

@@ -10,7 +10,6 @@ use tokio::sync::{broadcast, watch};
 use super::command::Rejected;
 use super::drains::{Farewells, Progresses};
 use super::figures::Figures;
-use super::fuses::Fuses;
 use super::hold::Holds;
 use super::prober::Board;
 use super::registry::Registry;
@@ -40,8 +39,6 @@ pub(super) struct Running {
     pub(super) farewells: Arc<Farewells>,
     /// Services whose new requests wait. Gone with the process.
     pub(super) holds: Arc<Holds>,
-    /// Groups that are watched, and that users leave when they cannot be reached.
-    pub(super) fuses: Arc<Fuses>,
     /// Published, and compiled from the above.
     pub(super) table: Arc<Table>,
 }

@@ -12,12 +12,12 @@ use std::task::Poll;
 
 use jiff::Timestamp;
 
-use super::outside::Outside;
 use crate::control::running::Shared;
 use crate::control::view::VerdictView;
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::rollout::{Input, Phase, Rollout, State};
-use crate::model::verdict::{Figures, Judge, Look, Row, Status, Verdict};
+use crate::model::verdict::judge::Judge;
+use crate::model::verdict::{Figures, Look, Row, Status, Verdict};
 use crate::routing::live::{GroupLive, Health, Tally};
 use crate::routing::publish::Reader;
 use crate::routing::table::{Group, Service};
@@ -38,7 +38,6 @@ struct Seat {
     sums: HashMap<GroupName, Sum>,
     /// The candidate, whose failures ring.
     candidate: Option<Arc<GroupLive>>,
-    outside: Outside,
 }
 
 /// What a group had come to, and which one: one that is back under its old name counts anew.
@@ -50,23 +49,23 @@ struct Sum {
 impl Bench {
     pub(super) fn new(rollout: &Rollout) -> Self {
         let plan = &rollout.plan;
+        // Any of the services may fail all of them.
+        let confidence = 1.0 - (1.0 - plan.confidence) / rollout.services.len().max(1) as f64;
         let seat = |service: &ServiceName| Seat {
             service: service.clone(),
-            judge: Judge::new(&plan.guards, plan.confidence, plan.min_requests, rollout.services.len()),
+            judge: Judge::new(&plan.guards, confidence, plan.min_requests),
             sums: HashMap::new(),
             candidate: None,
-            outside: Outside::default(),
         };
         let seats = rollout.services.iter().map(|m| seat(&m.service)).collect();
         Self { seats, candidate: rollout.to.clone(), at: (None, None) }
     }
 
     /// Takes note of where the rollout is. What was counted before it had users does not count.
-    pub(super) fn follow(&mut self, rollout: &Rollout, shared: &Shared) {
+    pub(super) fn follow(&mut self, rollout: &Rollout, shared: &Shared, reader: &Reader) {
         let running = shared.running.load();
         if !rollout.has_users() {
             for seat in &mut self.seats {
-                seat.outside = Outside::default();
                 if let Some(service) = running.table.service(seat.service.as_str()) {
                     seat.begin(service, &self.candidate);
                 }
@@ -74,13 +73,12 @@ impl Bench {
             return;
         }
         let at = (rollout.state.phase().filter(|p| *p == Phase::Baking), rollout.step);
-        for seat in &mut self.seats {
-            seat.outside.ask(rollout, &seat.service, shared);
-            if self.at != at {
-                seat.judge.begin_step();
-            }
+        if self.at != at {
+            self.at = at;
+            let now = Timestamp::now();
+            self.look(reader, now);
+            self.seats.iter_mut().for_each(|seat| seat.judge.begin_step(now, rollout.share));
         }
-        self.at = at;
     }
 
     /// Resolves when an attempt at a candidate has failed since the last look.
@@ -150,7 +148,7 @@ impl Seat {
     fn since(&mut self, group: &Group) -> Figures {
         let tally = group.live.tally();
         let before = self.sums.remove(&group.name).filter(|sum| Arc::ptr_eq(&sum.of, &group.live));
-        let figures = tally.since(before.as_ref().map(|sum| &sum.tally));
+        let figures = before.map(|sum| tally.since(&sum.tally)).unwrap_or_default();
         self.sums.insert(group.name.clone(), Sum { of: Arc::clone(&group.live), tally });
         figures
     }
@@ -172,7 +170,7 @@ impl Seat {
             baseline,
             candidate_is_healthy: group.upstreams.iter().any(|u| u.live.health() == Health::Healthy),
             connect_failures: group.live.connect_failures(),
-            readings: self.outside.readings(),
+            readings: Vec::new(),
         };
         self.judge.look(&look);
         Some(self.judge.verdict())

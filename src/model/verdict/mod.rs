@@ -31,6 +31,20 @@ pub struct Figures {
     pub handshakes_failed: u64,
 }
 
+impl Figures {
+    /// Adds what happened at another group over the same time.
+    pub fn add(&mut self, other: &Self) {
+        self.attempts += other.attempts;
+        self.failures += other.failures;
+        self.handshakes += other.handshakes;
+        self.handshakes_failed += other.handshakes_failed;
+        if self.durations.len() < other.durations.len() {
+            self.durations.resize(other.durations.len(), 0);
+        }
+        self.durations.iter_mut().zip(&other.durations).for_each(|(sum, more)| *sum += more);
+    }
+}
+
 /// One look at a rollout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
