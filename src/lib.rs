@@ -40,6 +40,8 @@
 //! | Upgrade, Handover | another process takes over; what it is given for that: sockets, then state |
 //! | Heir, Successor | the process that takes over, as it sees itself; as the old one sees it |
 //! | Inherited, Heirloom | listening sockets from another process, or from systemd; one of them |
+//! | Freeze | a time, by the calendar, in which no rollout starts or takes a step |
+//! | Webhook | somebody who is told of events |
 //! | Change, Event | a step of desired state; its line in the audit log |
 //!
 //! # The floors: imports only go down

@@ -7,6 +7,9 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use super::near;
 use super::yaml::quote;
 
+/// Longest text of a crontab, in bytes: every minute of an hour has a place in it.
+const LONGEST: usize = 500;
+
 /// Reads the five fields of a crontab(5): minute, hour, day of the month, month, day of the week. Where both days are
 /// restricted, either will do.
 ///
@@ -14,7 +17,9 @@ use super::yaml::quote;
 /// What is wrong, and what would be right.
 pub fn cron(text: &str) -> Result<Cron, String> {
     const RIGHT: &str = "write minute, hour, day, month and weekday, like \"0 18 * * FRI\"";
-    // The parser's own bounds are wide, and a message has a line.
+    if text.len() > LONGEST {
+        return Err(format!("{} is longer than {LONGEST} characters; {RIGHT}", quote(text)));
+    }
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
     let cron = parser.parse(text).map_err(|error| {
         let why = error.to_string();
@@ -46,6 +51,8 @@ pub fn zone(name: &str) -> Result<TimeZone, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -54,6 +61,19 @@ mod tests {
             ["0 18 * * FRI", "*/15 9-17 1,15 JAN-MAR mon-fri", "0 0 29 2 *", "5 4 * * 7", "0 0 13 * 5", "@daily"]
         {
             assert!(cron(sound).is_ok(), "{sound}: {:?}", cron(sound));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic_and_what_is_read_comes_again(
+            text in "([0-9*/,A-Za-z#?+@-]{1,6} ){4}[0-9*/,A-Za-z#?+-]{1,6}|.{0,30}|([0-5]?[0-9]|\\*)( ([1-9]|\\*|\\*/[1-9])){3} [0-7+]{1,2}"
+        ) {
+            let at = jiff::civil::date(2026, 11, 20).at(12, 0, 0, 0);
+            match cron(&text) {
+                Ok(cron) => prop_assert!(cron.find_previous_occurrence(&at, true).is_ok(), "{}", text),
+                Err(wrong) => prop_assert!(wrong.contains("; write minute"), "{}", wrong),
+            }
         }
     }
 

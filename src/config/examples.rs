@@ -150,6 +150,33 @@ fn the_full_example_becomes_the_spec_that_it_says() {
 }
 
 #[test]
+fn the_secret_of_a_webhook_is_kept_and_never_shown() {
+    let loaded = full(&|name| (name == "HOOK_SECRET").then(|| "s3cr3t".to_owned()));
+    let hook = &loaded.spec.webhooks[0];
+    assert_eq!(hook.secret.as_ref().map(|secret| secret.revealed()), Some("s3cr3t"));
+    assert!(!format!("{loaded:?} {:?}", hook.secret).contains("s3cr3t"), "{loaded:?}");
+    assert!(!super::export(&loaded.text, &[]).contains("s3cr3t"));
+}
+
+#[test]
+fn a_program_that_tests_a_candidate_begins_at_the_folder_of_the_file_or_is_looked_for() {
+    let program = |written: &str| {
+        let hook = format!("hook: {{ command: [{written}, x] }}");
+        let text = FULL.replace("hook: { url: \"http://127.0.0.1:9100/smoke\", timeout: 20m }", &hook);
+        let spec = parse(text, Path::new("/etc/pointsman/full.yaml"), &|_| None).unwrap().spec;
+        spec.services[0].rollout.validate.clone().unwrap().by
+    };
+    for (written, found) in [
+        ("./smoke.sh", "/etc/pointsman/./smoke.sh"),
+        ("bin/smoke", "/etc/pointsman/bin/smoke"),
+        ("/bin/smoke", "/bin/smoke"),
+        ("smoke", "smoke"),
+    ] {
+        assert_eq!(program(written), Validator::Command(vec![found.to_owned(), "x".to_owned()]), "{written}");
+    }
+}
+
+#[test]
 fn what_the_file_leaves_out_has_its_default() {
     let text = "listeners: { w: { bind: 'unix:w.sock' } }\nservices:\n  s:\n    groups:\n      \
                 green: { upstreams: ['unix:/run/g.sock'] }\n      blue: { upstreams: ['https://[::1]'] }\n\

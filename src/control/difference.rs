@@ -171,7 +171,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::spec::Balance;
+    use crate::config::spec::{Balance, EventPattern, Secret, WebhookFormat};
     use crate::control::samples;
 
     #[test]
@@ -184,6 +184,17 @@ mod tests {
         let mut shop = (*new.services[0]).clone();
         shop.balance = Balance::Hash;
         shop.groups[0].headers.push(("x-secret".parse().unwrap(), "s3cr3t".parse().unwrap()));
+        shop.rollout.min_requests += 1;
+        let webhook = |name: &str, secret: &str| Webhook {
+            name: name.to_owned(),
+            url: "http://127.0.0.1:9".to_owned(),
+            events: vec![EventPattern::All],
+            secret: Some(Secret::new(secret)),
+            format: WebhookFormat::Json,
+        };
+        let mut old = old;
+        old.webhooks = vec![webhook("ops", "s3cr3t"), webhook("chat", "s3cr3t")];
+        new.webhooks = vec![webhook("ops", "0ther")];
         new.services = vec![Arc::new(shop), Arc::new(samples::service("api", &["http://127.0.0.1:9"]))];
         let changes: Vec<_> = reloadable(&old, &new).iter().map(Difference::change).collect();
         assert_eq!(
@@ -194,6 +205,9 @@ mod tests {
                 "services.shop.groups.blue.headers: changed",
                 "services.shop.groups.green.upstreams: http://127.0.0.1:2 -> http://127.0.0.1:3",
                 "services.shop.balance: changed",
+                "services.shop.rollout: changed",
+                "webhooks.chat: removed",
+                "webhooks.ops.secret: changed",
                 "routes: 1 routes -> 0 routes",
             ]
         );
