@@ -108,6 +108,7 @@ mod tests {
     use crate::model::health::Health;
     use crate::model::matching::{Conditions, Expected};
     use crate::model::names::GroupName;
+    use crate::model::outcome::Outcome;
     use crate::model::split::{Share, Split};
 
     fn service(blue: f64, healthy: [bool; 2]) -> Arc<Service> {
@@ -166,6 +167,12 @@ mod tests {
         assert_eq!((explained.by, explained.preferred.as_str()), ("random", "blue"));
         assert_eq!(explained.group.unwrap().as_str(), "green");
         assert!(explained.why.contains("blue 75 %, green 25 %; blue has no healthy upstream, green takes over"));
+        let mut watched = Arc::into_inner(service(75.0, [true, true])).unwrap();
+        watched.groups[0].fuse = Some(1);
+        watched.groups[0].live.note_failure(Outcome::ConnectFailed, Some(1));
+        let explained = explain(&watched, &Question::default());
+        assert_eq!(explained.group.unwrap().as_str(), "green");
+        assert!(explained.why.contains("blue could not be connected to, and is kept from users"), "{}", explained.why);
         let nobody = explain(&service(100.0, [false, true]), &Question::default());
         assert_eq!(nobody.group, None);
     }

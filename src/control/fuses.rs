@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(shop(&watched).groups.iter().map(|g| g.fuse).collect::<Vec<_>>(), [None, Some(2)]);
         assert_eq!((shop(&without).emergency, shop(&watched).emergency), (None, Some(0)));
         let green = &shop(&watched).groups[1];
-        (0..2).for_each(|_| green.note_failure(Outcome::ConnectFailed));
+        (0..2).for_each(|_| green.live.note_failure(Outcome::ConnectFailed, green.fuse));
         assert!(green.has_blown() && !green.is_open() && shop(&without).groups[1].is_open());
         renew(&watched, &table(Some(2)));
         renew(&watched, &without);

@@ -163,7 +163,8 @@ impl Exchange {
         if self.is_of_user() {
             self.slot_of(attempt).tally.ended(outcome);
             if outcome.is_failure() {
-                attempt.group().note_failure(outcome);
+                let group = attempt.group();
+                group.live.note_failure(outcome, group.fuse);
             }
         }
     }

@@ -116,6 +116,24 @@ async fn users_leave_a_group_that_cannot_be_reached_for_one_that_can_and_see_not
 }
 
 #[tokio::test]
+async fn of_many_users_at_once_none_sees_a_failure_and_only_those_under_way_are_added_to_the_row() {
+    const USERS: u64 = 40;
+    let mut shop = Shop::new().await;
+    shop.plane.publish_service(Service { emergency: Some(0), ..shop.service(100, Some(FUSE)) });
+    let mut users = JoinSet::new();
+    for _ in 0..USERS {
+        let mut client = shop.plane.connect().await;
+        users.spawn(async move { ask_for(&mut client, 10, 200).await });
+    }
+    users.join_all().await;
+    eventually("all attempts have ended", || shop.attempts()[0] == (10 * USERS, 0)).await;
+    // One of each user may have been under way.
+    let (attempts, failures) = shop.attempts()[1];
+    assert!((u64::from(FUSE)..=u64::from(FUSE) + USERS).contains(&attempts), "{attempts}");
+    assert_eq!((failures, shop.green.0.connect_failures().into()), (attempts, attempts));
+}
+
+#[tokio::test]
 async fn where_a_candidate_has_all_users_they_go_to_the_group_that_stands_in() {
     let mut shop = Shop::new().await;
     shop.plane.publish_service(Service { emergency: Some(0), ..shop.service(100, Some(FUSE)) });

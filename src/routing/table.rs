@@ -19,7 +19,6 @@ use crate::config::spec::{self, Balance, HeaderEdits, Limits, Retries, SendsTo, 
 use crate::model::cohort::{self, Position, Salt};
 use crate::model::matching::{Conditions, Facts};
 use crate::model::names::{GroupName, ListenerName, ServiceName};
-use crate::model::outcome::Outcome;
 
 /// All that the data plane goes by.
 #[derive(Debug, Default)]
@@ -253,16 +252,6 @@ impl Group {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.entrance == Entrance::Open && !self.has_blown()
-    }
-
-    /// An attempt of a user has failed in this way.
-    pub fn note_failure(&self, outcome: Outcome) {
-        if outcome == Outcome::ConnectFailed {
-            self.live.fuse().failed(self.fuse);
-        }
-        if self.fuse.is_some() {
-            self.live.bell().ring();
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Bell, Count, Fuse, Latest, Padded, Slot, Tally, TallySlot};
 use crate::model::histogram;
-use crate::model::outcome::TunnelEnd;
+use crate::model::outcome::{Outcome, TunnelEnd};
 
 /// Tokens for retries: each request brings a fraction of one, each retry takes a whole one. Counted in millionths.
 /// One writer, like [`Count`].
@@ -168,6 +168,16 @@ impl GroupLive {
     #[must_use]
     pub fn bell(&self) -> &Bell {
         &self.bell.0
+    }
+
+    /// An attempt of a user has failed in this way, by a table that has this `fuse` for the group.
+    pub fn note_failure(&self, outcome: Outcome, fuse: Option<u32>) {
+        if outcome == Outcome::ConnectFailed {
+            self.fuse.0.failed(fuse);
+        }
+        if fuse.is_some() {
+            self.bell.0.ring();
+        }
     }
 
     /// What users did here since the group exists, over all workers.
