@@ -37,10 +37,6 @@ impl Guard for WebsocketSuccess {
         self.refusals.begin_step(company);
     }
 
-    fn begin_epoch(&mut self) {
-        self.refusals.begin_epoch();
-    }
-
     fn has_failed(&self) -> bool {
         self.refusals.has_failed()
     }
