@@ -119,7 +119,7 @@ fn bad(name: &'static str, runs: u64, shape: Shape, does: Does, requests_a_secon
         name,
         runs,
         requests_a_second,
-        looks: Looks::EachSecondAndFailure,
+        looks: Looks::Failures,
         shape,
         is_bad: true,
         counts_from: 0,
@@ -164,21 +164,21 @@ pub(crate) fn all(part: f64) -> Vec<Load> {
         bad("p95 doubled, lognormal σ = 1", 1000, Shape::Lognormal(1.0), slower(2.0), 100.0),
         bad("p95 doubled, exponential", 1000, Shape::Exponential, slower(2.0), 100.0),
         bad("p95 doubled, two humps", 1000, Shape::TwoHumps, slower(2.0), 100.0),
-        good("as good: 0.1 % fail", 10_000, GOOD, Looks::EachSecond),
-        good("as good: 2 % fail", 10_000, fails(0.02), Looks::EachSecond),
-        good("as good: 8 % fail", 10_000, fails(0.08), Looks::EachSecond),
-        good("as good: 8 % fail, looks after each failure", 500, fails(0.08), Looks::EachSecondAndFailure),
-        Plan { phases: outage(GOOD), ..good("as good, both down for 5 min", 500, GOOD, Looks::EachSecond) },
-        Plan { phases: outage(worse), ..good("0.5 % fail, both down for 5 min", 500, GOOD, Looks::EachSecond) },
+        good("as good: 0.1 % fail", 10_000, GOOD, Looks::Seconds),
+        good("as good: 2 % fail", 10_000, fails(0.02), Looks::Seconds),
+        good("as good: 8 % fail", 10_000, fails(0.08), Looks::Seconds),
+        good("as good: 8 % fail, looks after each failure", 500, fails(0.08), Looks::Failures),
+        Plan { phases: outage(GOOD), ..good("as good, both down for 5 min", 500, GOOD, Looks::Seconds) },
+        Plan { phases: outage(worse), ..good("0.5 % fail, both down for 5 min", 500, GOOD, Looks::Seconds) },
         Plan {
             requests_a_second: 12.0 / 3600.0,
             phases: steps(week, GOOD, GOOD),
-            ..good("as good, 12 an hour, a week", 1000, GOOD, Looks::EachMinute)
+            ..good("as good, 12 an hour, a week", 1000, GOOD, Looks::Minutes)
         },
         Plan {
             requests_a_second: 12.0 / 3600.0,
             phases: steps(week, fails(0.3), GOOD),
-            looks: Looks::EachMinute,
+            looks: Looks::Minutes,
             ..bad("30 % fail, 12 an hour, a week", 300, USUAL, GOOD, 1.0)
         },
     ];

@@ -20,13 +20,15 @@ pub(crate) struct Phase {
     pub(crate) is_step: bool,
 }
 
-/// When somebody looks, beside each second.
+/// When somebody looks.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Looks {
-    EachSecond,
-    EachSecondAndFailure,
+    /// Each second.
+    Seconds,
+    /// Each second, and after each failed attempt at the candidate.
+    Failures,
     /// Each minute, and each second in which something came.
-    EachMinute,
+    Minutes,
 }
 
 /// Traffic, and what is made of it.
@@ -110,11 +112,11 @@ impl Run<'_> {
         let count = whole as u64 + u64::from(rng.f64() < rest);
         for _ in 0..count {
             let failed = self.attempt(phase, rng.u64(..), share);
-            if failed && world.looks == Looks::EachSecondAndFailure && self.is_over() {
+            if failed && world.looks == Looks::Failures && self.is_over() {
                 return true;
             }
         }
-        let skips = world.looks == Looks::EachMinute && count == 0 && !self.outcome.seconds.is_multiple_of(60);
+        let skips = world.looks == Looks::Minutes && count == 0 && !self.outcome.seconds.is_multiple_of(60);
         self.look.at += SignedDuration::from_secs(1);
         self.outcome.seconds += 1;
         !skips && self.is_over()

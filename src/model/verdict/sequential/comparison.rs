@@ -69,7 +69,7 @@ impl Comparison {
             }
             return;
         }
-        if self.candidate.trials + self.baseline.trials == 0 {
+        if self.candidate.trials == 0 && self.baseline.trials == 0 {
             self.block_counts = suspicion.is_raised();
             if std::mem::take(&mut self.epoch_is_due) {
                 self.mixture.begin_epoch();
@@ -102,6 +102,9 @@ impl Comparison {
     /// The baseline has no share from now on, and the candidate may hit as often as this.
     pub fn alone(&mut self, at_most: f64) {
         self.end_block();
+        if std::mem::take(&mut self.epoch_is_due) {
+            self.mixture.begin_epoch();
+        }
         self.alone = Some(Alone { at_most, costs: Costs::of(at_most) });
     }
 
