@@ -1,10 +1,16 @@
 //! Durations by buckets: adding them up, and what the baseline's were until now.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::terms::Elapsed;
 use crate::model::histogram::{self, BUCKETS, upper_bound};
 
 /// No bucket counts beyond this, so that sums over all of them stay within a u64.
 const MOST: u64 = 1 << 48;
-/// From so many on the newer durations stand for themselves.
+/// After so long, and from so many on, the newer durations stand for themselves.
+const LONG: Duration = Duration::from_secs(5 * 60);
 const ENOUGH: u64 = 1000;
 
 /// The lower end of a bucket in microseconds.
@@ -64,24 +70,35 @@ pub(super) fn mean(counts: &[u64]) -> Option<f64> {
     (all > 0.0).then(|| sum / all)
 }
 
-/// What the baseline's durations were until now: those of this epoch and the one before, or of older ones as long as
-/// these are too few.
-#[derive(Clone, Debug, Default)]
+/// What the baseline's durations were until now: those of the last minutes, or of longer where these are too few.
+#[derive(Clone, Debug)]
 pub(super) struct Reference {
+    elapsed: Elapsed,
+    newer_for: Duration,
     newer: Durations,
     all: Durations,
 }
 
+impl Default for Reference {
+    fn default() -> Self {
+        Self {
+            elapsed: Elapsed::new(LONG),
+            newer_for: Duration::ZERO,
+            newer: Durations::default(),
+            all: Durations::default(),
+        }
+    }
+}
+
 impl Reference {
-    pub(super) fn add(&mut self, more: &[u64]) {
+    pub(super) fn add(&mut self, at: Timestamp, more: &[u64]) {
+        self.newer_for = self.newer_for.saturating_add(self.elapsed.since(at));
+        if self.newer_for >= LONG && total(self.newer.counts()) >= ENOUGH {
+            self.all = std::mem::take(&mut self.newer);
+            self.newer_for = Duration::ZERO;
+        }
         self.newer.add(more);
         self.all.add(more);
-    }
-
-    pub(super) fn begin_epoch(&mut self) {
-        if total(self.newer.counts()) >= ENOUGH {
-            self.all = std::mem::take(&mut self.newer);
-        }
     }
 
     pub(super) fn counts(&self) -> &[u64] {

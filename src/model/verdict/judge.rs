@@ -10,10 +10,6 @@ use super::terms::{Company, Elapsed, Pace};
 use super::{Look, Status, Verdict};
 use crate::model::split::Share;
 
-/// An epoch of a step lasts so long: a fault that begins later has evidence of its own.
-const EPOCH: Duration = Duration::from_secs(5 * 60);
-/// And has at least so many attempts at the candidate.
-const EPOCH_ATTEMPTS: u64 = 20;
 /// Between two looks no more than this counts.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 
@@ -23,14 +19,6 @@ pub struct Judge {
     guards: Vec<Box<dyn Guard>>,
     pace: Pace,
     elapsed: Elapsed,
-    epoch: Epoch,
-}
-
-/// How much of an epoch has passed.
-#[derive(Debug, Default)]
-struct Epoch {
-    passed: Duration,
-    attempts: u64,
 }
 
 impl Judge {
@@ -42,7 +30,6 @@ impl Judge {
             guards: guards::all(guards, confidence, min_requests),
             pace: Pace::default(),
             elapsed: Elapsed::new(BETWEEN_LOOKS),
-            epoch: Epoch::default(),
         }
     }
 
@@ -54,11 +41,6 @@ impl Judge {
         for guard in &mut self.guards {
             guard.observe(look);
         }
-        self.epoch.passed = self.epoch.passed.saturating_add(passed);
-        self.epoch.attempts = self.epoch.attempts.saturating_add(look.candidate.attempts);
-        if self.epoch.passed >= EPOCH {
-            self.begin_epoch();
-        }
     }
 
     /// The candidate has another share from now on. Baking at 100 % is a step of its own.
@@ -68,17 +50,6 @@ impl Judge {
         let company = if share == Share::ALL { Company::Alone } else { Company::Beside };
         for guard in &mut self.guards {
             guard.begin_step(company);
-        }
-        self.begin_epoch();
-    }
-
-    /// By what was known before: time and attempts, not how they ended.
-    fn begin_epoch(&mut self) {
-        if self.epoch.attempts >= EPOCH_ATTEMPTS {
-            self.epoch = Epoch::default();
-            for guard in &mut self.guards {
-                guard.begin_epoch();
-            }
         }
     }
 

@@ -3,8 +3,9 @@
 use super::finding::{Against, Evidence, Finding};
 use super::sequential::Counts;
 use super::sequential::bound::upper_bound;
-use super::sequential::comparison::{Comparison, Suspicion};
+use super::sequential::comparison::Comparison;
 use super::sequential::rate::Rate;
+use super::sequential::suspicion::Suspicion;
 use super::terms::{Company, Terms};
 
 /// A baseline that has kept to the limit raises it by no more than this, however little it has shown.
@@ -39,6 +40,10 @@ impl Proportion {
     }
 
     pub(super) fn observe(&mut self, candidate: Counts, baseline: Counts) {
+        if self.suspicion.takes_epoch() {
+            self.against_limit.begin_epoch();
+            self.comparison.begin_epoch();
+        }
         self.comparison.observe(candidate, baseline, &self.suspicion);
         self.suspicion.observe(candidate.hits as f64, candidate.trials);
         self.against_limit.observe(candidate);
@@ -57,11 +62,6 @@ impl Proportion {
         (self.candidate, self.baseline) = (Counts::default(), Counts::default());
         let limit = self.limit;
         accompany(&mut self.comparison, company, limit, self.terms);
-    }
-
-    pub(super) fn begin_epoch(&mut self) {
-        self.against_limit.begin_epoch();
-        self.comparison.begin_epoch();
     }
 
     pub(super) fn has_failed(&self) -> bool {

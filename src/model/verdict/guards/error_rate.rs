@@ -34,10 +34,6 @@ impl Guard for ErrorRate {
         self.failures.begin_step(company);
     }
 
-    fn begin_epoch(&mut self) {
-        self.failures.begin_epoch();
-    }
-
     fn has_failed(&self) -> bool {
         self.failures.has_failed()
     }

@@ -8,10 +8,11 @@ use super::super::finding::{Evidence, Finding, Measured, Sense};
 use super::super::plan::Bound;
 use super::super::proportion::{accompany, against, is_without_baseline};
 use super::super::sequential::Counts;
-use super::super::sequential::comparison::{Comparison, Suspicion};
+use super::super::sequential::comparison::Comparison;
 use super::super::sequential::mean::Mean;
+use super::super::sequential::suspicion::Suspicion;
 use super::super::terms::{Company, Pace, Terms};
-use super::super::{Figures, Look, Row};
+use super::super::{Look, Row};
 use super::Guard;
 use crate::model::histogram;
 
@@ -77,9 +78,10 @@ impl LatencyMean {
             && (is_without_baseline(&self.comparison) || self.comparison.log_evidence() >= fails_at)
     }
 
-    fn learn(&mut self, figures: &Figures) {
-        if self.company == Company::Beside && !figures.durations.is_empty() {
-            self.reference.add(&figures.durations);
+    fn learn(&mut self, look: &Look) {
+        let durations = &look.baseline.durations;
+        if self.company == Company::Beside && !durations.is_empty() {
+            self.reference.add(look.at, durations);
             if matches!(self.bound, Bound::AboveBaseline(_)) {
                 self.set_bound();
             }
@@ -95,6 +97,10 @@ fn sum(counts: &[u64]) -> f64 {
 impl Guard for LatencyMean {
     fn observe(&mut self, look: &Look) {
         let (candidate, baseline) = (&look.candidate.durations, &look.baseline.durations);
+        if self.suspicion.takes_epoch() {
+            self.against_limit.begin_epoch();
+            self.comparison.begin_epoch();
+        }
         self.comparison.observe(self.lates(candidate), self.lates(baseline), &self.suspicion);
         self.suspicion.observe(sum(candidate), total(candidate));
         if self.limit.is_some() {
@@ -103,21 +109,13 @@ impl Guard for LatencyMean {
         self.candidate.add(candidate);
         self.baseline.add(baseline);
         self.failed |= self.is_certain();
-        self.learn(&look.baseline);
+        self.learn(look);
     }
 
     fn begin_step(&mut self, company: Company) {
         (self.candidate, self.baseline) = (Durations::default(), Durations::default());
         self.company = company;
         accompany(&mut self.comparison, company, LATE, self.terms);
-    }
-
-    fn begin_epoch(&mut self) {
-        if self.company == Company::Beside {
-            self.reference.begin_epoch();
-        }
-        self.against_limit.begin_epoch();
-        self.comparison.begin_epoch();
     }
 
     fn has_failed(&self) -> bool {

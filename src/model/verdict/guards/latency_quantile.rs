@@ -87,7 +87,7 @@ impl Guard for LatencyQuantile {
         self.candidate.add(&look.candidate.durations);
         self.baseline.add(&look.baseline.durations);
         if self.company == Company::Beside && !look.baseline.durations.is_empty() {
-            self.reference.add(&look.baseline.durations);
+            self.reference.add(look.at, &look.baseline.durations);
             self.set_bound();
         }
     }
@@ -96,13 +96,6 @@ impl Guard for LatencyQuantile {
         (self.candidate, self.baseline) = (Durations::default(), Durations::default());
         self.company = company;
         self.lateness.begin_step(company);
-    }
-
-    fn begin_epoch(&mut self) {
-        if self.company == Company::Beside {
-            self.reference.begin_epoch();
-        }
-        self.lateness.begin_epoch();
     }
 
     fn has_failed(&self) -> bool {

@@ -22,9 +22,6 @@ pub(super) trait Guard: std::fmt::Debug + Send + Sync {
     /// The figures for people begin anew, and the baseline has a share or not from now on.
     fn begin_step(&mut self, company: Company);
 
-    /// From here on a fault may begin that was not there before.
-    fn begin_epoch(&mut self) {}
-
     /// Whether its row says so.
     fn has_failed(&self) -> bool;
 

@@ -29,16 +29,12 @@ fn counts(figures: &Figures) -> Counts {
 
 impl Guard for WebsocketSuccess {
     fn observe(&mut self, look: &Look) {
-        self.asked_for |= look.candidate.handshakes + look.baseline.handshakes > 0;
+        self.asked_for |= look.candidate.handshakes > 0 || look.baseline.handshakes > 0;
         self.refusals.observe(counts(&look.candidate), counts(&look.baseline));
     }
 
     fn begin_step(&mut self, company: Company) {
         self.refusals.begin_step(company);
-    }
-
-    fn begin_epoch(&mut self) {
-        self.refusals.begin_epoch();
     }
 
     fn has_failed(&self) -> bool {

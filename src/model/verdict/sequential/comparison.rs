@@ -21,46 +21,10 @@
 use super::Counts;
 use super::mixture::Mixture;
 use super::rate::{Costs, growth, spread};
+use super::suspicion::Suspicion;
 
 /// So many trials at both sides together make a block.
 const BLOCK: u64 = 10;
-/// Suspicion remembers about so many trials.
-const MEMORY: f64 = 32.0;
-
-/// Whether the candidate has just been beyond its limit.
-#[derive(Clone, Debug, Default)]
-pub struct Suspicion {
-    sum: f64,
-    trials: f64,
-    limit: f64,
-}
-
-impl Suspicion {
-    /// That the average is above this.
-    #[must_use]
-    pub fn above(limit: f64) -> Self {
-        Self { sum: 0.0, trials: 0.0, limit }
-    }
-
-    /// So much in so many trials, the average of which must not be above the limit.
-    pub fn observe(&mut self, sum: f64, trials: u64) {
-        let kept = (-(trials as f64) / MEMORY).exp();
-        self.sum = self.sum * kept + sum;
-        self.trials = self.trials * kept + trials as f64;
-    }
-
-    /// Another limit, from now on.
-    pub fn set_limit(&mut self, limit: f64) {
-        self.limit = limit;
-    }
-
-    /// Whether it is.
-    #[must_use]
-    pub fn is_raised(&self) -> bool {
-        self.sum > self.limit * self.trials
-    }
-}
-
 /// A test of candidate against baseline.
 #[derive(Clone, Debug)]
 pub struct Comparison {
@@ -68,6 +32,8 @@ pub struct Comparison {
     candidate: Counts,
     baseline: Counts,
     block_counts: bool,
+    /// An epoch that waits for the next block: this one was part of the reason for it.
+    epoch_is_due: bool,
     /// What the baseline has shown in this rollout while it had a share.
     seen: Counts,
     alone: Option<Alone>,
@@ -89,12 +55,13 @@ impl Comparison {
             candidate: Counts::default(),
             baseline: Counts::default(),
             block_counts: false,
+            epoch_is_due: false,
             seen: Counts::default(),
             alone: None,
         }
     }
 
-    /// What has come at both, with what was suspected before it came.
+    /// What has come at both, with what is suspected before it comes.
     pub fn observe(&mut self, candidate: Counts, baseline: Counts, suspicion: &Suspicion) {
         if let Some(alone) = &self.alone {
             if candidate.trials > 0 {
@@ -102,8 +69,11 @@ impl Comparison {
             }
             return;
         }
-        if self.candidate.trials + self.baseline.trials == 0 {
+        if self.candidate.trials == 0 && self.baseline.trials == 0 {
             self.block_counts = suspicion.is_raised();
+            if std::mem::take(&mut self.epoch_is_due) {
+                self.mixture.begin_epoch();
+            }
         }
         self.candidate = self.candidate.and(candidate);
         self.baseline = self.baseline.and(baseline);
@@ -132,6 +102,9 @@ impl Comparison {
     /// The baseline has no share from now on, and the candidate may hit as often as this.
     pub fn alone(&mut self, at_most: f64) {
         self.end_block();
+        if std::mem::take(&mut self.epoch_is_due) {
+            self.mixture.begin_epoch();
+        }
         self.alone = Some(Alone { at_most, costs: Costs::of(at_most) });
     }
 
@@ -149,7 +122,7 @@ impl Comparison {
 
     /// See [`Mixture::begin_epoch`].
     pub fn begin_epoch(&mut self) {
-        self.mixture.begin_epoch();
+        if self.alone.is_some() { self.mixture.begin_epoch() } else { self.epoch_is_due = true }
     }
 
     /// The logarithm of the evidence.

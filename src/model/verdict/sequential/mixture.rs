@@ -5,13 +5,14 @@
 //! its parts by no more than the logarithm of that part's weight.
 //!
 //! **Change.** Who bets on a fault through hours of good work has lost everything by the time it begins. So only half
-//! is bet at the start. Of the rest, 1/(2k(k+1)) waits for the k-th epoch: S ← S + w at its begin, S ← S·L for each
-//! factor L after it. Let R be what has not been bet yet. At an epoch's begin w moves from R to S, which leaves S + R
-//! as it was; a factor L whose expectation is at most 1 given the past makes E(S·L + R) ≤ S + R. So S + R is a
-//! non-negative supermartingale from 1 on as long as the claim holds, if epochs begin by what was known before. The
-//! weights sum to 1: 1/2 + Σ 1/(2k(k+1)) = 1/2 + 1/2. This is the Shiryaev-Roberts scheme with a prior that can be
-//! used up: Shin, Ramdas and Rinaldo, "E-detectors" (2024), bound the time between false alarms; a rollout ends, and
-//! bounds their chance.
+//! is bet at the start; of the rest, some is bet at the begin of each epoch: S ← S + w for the k-th, and S ← S·L for
+//! each factor L. Let R be what has not been bet yet. At an epoch's begin w moves from R to S, which leaves S + R as it
+//! was; a factor L whose expectation is at most 1 given the past makes E(S·L + R) ≤ S + R. So S + R is a non-negative
+//! supermartingale from 1 on as long as the claim holds, provided that an epoch begins by what was known before: when
+//! the candidate begins to look suspicious ([`super::suspicion`]). After k epochs R is 1/2·(k+1)^(−1/4), so that the
+//! k-th gets about k^(−5/4)/8: it loses 4 to 8 of the logarithm of its evidence for the first hundred, and R never
+//! runs out. This is the Shiryaev-Roberts scheme with a prior that can be used up: Shin, Ramdas and Rinaldo,
+//! "E-detectors" (2024), bound the time between false alarms; a rollout ends, and bounds their chance.
 //!
 //! **A ceiling.** Capital beyond what settles the matter is thrown away, which no supermartingale minds; so that what an
 //! outage an hour ago has shown of candidate and baseline alike is forgotten after some hundred good attempts.
@@ -21,6 +22,8 @@ pub const ALTERNATIVES: usize = 9;
 
 /// What is bet on the start; the rest is for later epochs.
 const AT_THE_START: f64 = 0.5;
+/// After k epochs (k+1) to this power is left of the rest.
+const LEFT: f64 = -0.25;
 /// Beyond these no logarithm goes: far from what could matter, far from infinity.
 const FINITE: f64 = 1e12;
 
@@ -62,9 +65,9 @@ impl Mixture {
 
     /// From here on a fault may begin that was not there before.
     pub fn begin_epoch(&mut self) {
+        let before = left_after(self.epochs);
         self.epochs += 1;
-        let k = self.epochs as f64;
-        let more = ((1.0 - AT_THE_START) / (k * (k + 1.0))).ln();
+        let more = (before - left_after(self.epochs)).ln();
         for (bet, weight) in self.bets.iter_mut().zip(self.weights) {
             *bet = ln_sum(&[*bet, weight + more]);
         }
@@ -80,9 +83,14 @@ impl Mixture {
     fn sum(&self) -> f64 {
         let mut terms = [0.0; ALTERNATIVES + 1];
         terms[..ALTERNATIVES].copy_from_slice(&self.bets);
-        terms[ALTERNATIVES] = ((1.0 - AT_THE_START) / (self.epochs as f64 + 1.0)).ln();
+        terms[ALTERNATIVES] = left_after(self.epochs).ln();
         ln_sum(&terms)
     }
+}
+
+/// What has not been bet yet after so many epochs.
+fn left_after(epochs: u64) -> f64 {
+    (1.0 - AT_THE_START) * (epochs as f64 + 1.0).powf(LEFT)
 }
 
 /// ln Σ exp.

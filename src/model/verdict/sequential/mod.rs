@@ -10,6 +10,7 @@
 //! - [`rate`]: against "at most the fraction p".
 //! - [`mean`]: against "at most m on average", for values of which only a bucket is known.
 //! - [`comparison`]: against "no more often than at the baseline at the same moments".
+//! - [`suspicion`]: when to bet at all.
 //! - [`bound`]: how large a fraction may be of which so much was seen.
 
 pub mod bound;
@@ -17,6 +18,7 @@ pub mod comparison;
 pub mod mean;
 pub mod mixture;
 pub mod rate;
+pub mod suspicion;
 
 /// So many trials, and what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
