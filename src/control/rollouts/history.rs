@@ -5,6 +5,7 @@ use crate::control::command::Rejected;
 use crate::control::gather;
 use crate::control::handle::Handle;
 use crate::control::view::RolloutView;
+use crate::model::names::ServiceName;
 use crate::model::rollout::{Rollout, RolloutId};
 use crate::store::{RolloutQuery, RolloutRow};
 
@@ -53,6 +54,15 @@ impl Handle {
         found.sort_by_key(|rollout| std::cmp::Reverse(rollout.id));
         found.truncate(limit);
         Ok(found.iter().map(|rollout| self.looked_at(rollout)).collect())
+    }
+
+    /// The last one of each service that has had one and is configured, in the order of the file.
+    pub fn last_rollouts(&self) -> Vec<(ServiceName, RolloutView)> {
+        let running = self.shared.running.load();
+        let rollouts = &running.desired.rollouts;
+        let last = |name: &ServiceName| rollouts.values().rev().find(|r| r.moves(name.as_str()));
+        let names = running.table.services.iter().map(|service| &service.name);
+        names.filter_map(|name| Some((name.clone(), view(&self.shared, &running, last(name)?)))).collect()
     }
 
     fn looked_at(&self, rollout: &Rollout) -> RolloutView {
