@@ -6,6 +6,8 @@
 //! makes it durable and publishes it.
 
 mod change;
+mod latest;
+mod link;
 mod progress;
 
 use std::collections::HashMap;
@@ -15,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
 pub(super) use change::RolloutCommand;
+pub use link::Link;
 pub(super) use progress::Verdicts;
 
 use super::controller::Command;
