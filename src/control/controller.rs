@@ -16,7 +16,6 @@ use tokio::time::{Instant, sleep_until};
 use super::command::{Force, Origin, Receipt, Rejected, Replaced, ServiceReceipt};
 use super::compile::compile;
 use super::drains::{self, DrainCommand};
-use super::events;
 use super::handover::{Keeping, Step};
 use super::hold::HoldAsked;
 use super::hold_switch::{self, HeldSwitch};
@@ -28,6 +27,7 @@ use super::rollouts::RolloutCommand;
 use super::running::{Running, Shared};
 use super::source::Loaded;
 use super::view::ReloadReport;
+use super::{events, fuses};
 use crate::model::change::{Decision, Move, decide};
 use crate::model::names::ServiceName;
 use crate::routing::publish::Publisher;
@@ -280,8 +280,10 @@ impl Controller {
     /// Compiles, publishes, and shows what is in force from now on.
     pub(super) fn publish(&mut self, next: Running) {
         let mut next = next.without_old_farewells();
-        let table = compile(&next.spec, &next.desired, &next.registry, &next.farewells, &next.holds);
+        let fuses = fuses::of(&next.desired);
+        let table = compile(&next.spec, &next.desired, &next.registry, &next.farewells, &next.holds, &fuses);
         drains::set_entrances(&table, &next.desired);
+        fuses::renew(&self.running.table, &table);
         self.publisher.publish(table);
         next.table = self.publisher.current();
         self.running = Arc::new(next);

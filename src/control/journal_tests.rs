@@ -8,7 +8,7 @@ use super::*;
 use crate::control::samples::eventually;
 use crate::model::change::samples::{after, shop, started, switch};
 use crate::store::sqlite::Sqlite;
-use crate::store::{EventQuery, Stored, Verified};
+use crate::store::{EventQuery, RolloutQuery, RolloutRow, Stored, Verified};
 
 /// A store that fails or hangs on command.
 pub(in crate::control) struct Moody {
@@ -62,6 +62,12 @@ impl Store for Moody {
     fn last_event(&mut self, service: &str, kinds: &[&str]) -> Result<Option<Event>, StoreError> {
         self.inner.last_event(service, kinds)
     }
+    fn rollouts(&mut self, query: &RolloutQuery) -> Result<Vec<RolloutRow>, StoreError> {
+        self.inner.rollouts(query)
+    }
+    fn rollout(&mut self, id: u64) -> Result<Option<RolloutRow>, StoreError> {
+        self.inner.rollout(id)
+    }
     fn verify(&mut self) -> Result<Verified, StoreError> {
         self.inner.verify()
     }
@@ -80,7 +86,7 @@ fn batch(old: &Desired, new: &Desired, kind: &str) -> Batch {
 fn journal() -> (Journal, SharedStore, Arc<Mood>) {
     let (store, mood) = Moody::pair();
     let store: SharedStore = Arc::new(Mutex::new(store));
-    (Journal::new(Arc::clone(&store), 0), store, mood)
+    (Journal::new(Arc::clone(&store), 0, 0), store, mood)
 }
 
 fn stored(store: &SharedStore) -> (Desired, Vec<String>) {

@@ -13,6 +13,8 @@ mod drift;
 mod events;
 mod explain;
 mod figures;
+pub mod freeze;
+mod fuses;
 mod gather;
 pub mod handle;
 pub mod handover;

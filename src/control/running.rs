@@ -18,7 +18,7 @@ use super::view::{self, Readiness};
 use super::window::Windows;
 use crate::config::spec::Spec;
 use crate::model::change::Desired;
-use crate::routing::table::{Entrance, Group, Table};
+use crate::routing::table::{Group, Table};
 use crate::store;
 
 /// Events that a slow receiver may be behind before it misses some.
@@ -170,7 +170,7 @@ impl Shared {
         let running = self.running.load();
         let dead = running.table.services.iter().filter(|service| {
             let takes_over = |i: usize| service.shares[i] > 0 || service.emergency == Some(i);
-            let serves = |group: &Group| group.entrance == Entrance::Open && group.can_serve();
+            let serves = |group: &Group| group.is_open() && group.can_serve();
             !service.groups.iter().enumerate().any(|(i, g)| takes_over(i) && serves(g))
         });
         dead.map(|s| format!("service {}: no group with a share has a healthy upstream", s.name)).collect()

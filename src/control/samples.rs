@@ -97,6 +97,7 @@ pub(crate) fn service(name: &str, urls: &[&str]) -> Service {
         retries: Retries { attempts: 2, budget: Share::from_percent(20.0).unwrap(), across_groups: true },
         limits: Limits::default(),
         hold: Hold::default(),
+        rollout: crate::model::rollout::plan::Plan::default(),
         drain: Drain { timeout: Duration::from_secs(30), tunnels: TunnelClose::default(), hook: None },
     }
 }
@@ -125,6 +126,7 @@ pub(crate) fn spec(urls: &[&str]) -> Spec {
             response_headers: spec::HeaderEdits::default(),
             allow: Vec::new(),
         }],
+        webhooks: Vec::new(),
         telemetry: Telemetry { log: "info".to_owned(), access_log: None },
     }
 }

@@ -10,6 +10,7 @@ pub mod drain;
 pub mod fields;
 pub mod health;
 pub mod histogram;
+pub mod job;
 pub mod matching;
 pub mod names;
 pub mod outcome;

@@ -6,6 +6,8 @@
 
 mod chain;
 pub(crate) mod drains;
+mod jobs;
+mod rollouts;
 mod rows;
 pub mod sqlite;
 mod unavailable;
@@ -14,9 +16,17 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::model::change::{Desired, ServiceState};
+use crate::model::job::Job;
 use crate::model::names::ServiceName;
+use crate::model::rollout::Rollout;
 
 pub use unavailable::Unavailable;
+
+/// Jobs that were done, and as many that were cancelled: only the last ones are kept.
+pub const MOST_ENDED: usize = 1000;
+
+/// Dead jobs that are kept; the newest.
+pub const MOST_DEAD: usize = 5000;
 
 /// Keeps desired state and events.
 pub trait Store: Send {
@@ -50,6 +60,18 @@ pub trait Store: Send {
     /// [`StoreError`] when it cannot be read.
     fn last_event(&mut self, service: &str, kinds: &[&str]) -> Result<Option<Event>, StoreError>;
 
+    /// Rollouts, under way and ended, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    fn rollouts(&mut self, query: &RolloutQuery) -> Result<Vec<RolloutRow>, StoreError>;
+
+    /// The rollout with this number.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read.
+    fn rollout(&mut self, id: u64) -> Result<Option<RolloutRow>, StoreError>;
+
     /// Reads the whole audit log and checks that each line follows from the one before.
     ///
     /// # Errors
@@ -60,10 +82,61 @@ pub trait Store: Send {
 /// What was stored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stored {
-    /// All services are in `services`, none in `retired`: only the file tells which is which.
+    /// All services are in `services`, none in `retired`: only the file tells which is which. Of rollouts there are
+    /// those under way.
     pub desired: Desired,
     /// Number of the last event; 0 when there is none.
     pub last_event: u64,
+    /// Jobs that wait or are dead, and the last ones that have ended, by their numbers.
+    pub jobs: Vec<Job>,
+    /// The greatest number that a job has; 0 when there was none.
+    pub last_job: u64,
+    /// The greatest number that a rollout has, ended ones included; 0 when there was none.
+    pub last_rollout: u64,
+}
+
+/// A rollout as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolloutRow {
+    /// Its number.
+    pub id: u64,
+    /// Its services.
+    pub services: Vec<ServiceName>,
+    /// Whether it is over.
+    pub ended: bool,
+    /// All of it, in JSON.
+    pub body: String,
+}
+
+impl RolloutRow {
+    fn of(rollout: &Rollout) -> Self {
+        Self {
+            id: rollout.id.0,
+            services: rollout.services.iter().map(|m| m.service.clone()).collect(),
+            ended: rollout.state.is_over(),
+            // Names, numbers and texts: there is nothing in it that could not be written.
+            body: serde_json::to_string(rollout).unwrap_or_default(),
+        }
+    }
+
+    /// The rollout.
+    ///
+    /// # Errors
+    /// When the row makes no sense (any more).
+    pub fn read(&self) -> Result<Rollout, serde_json::Error> {
+        serde_json::from_str(&self.body)
+    }
+}
+
+/// Which rollouts are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RolloutQuery {
+    /// Only those of this service.
+    pub service: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+    /// Only those with a lesser number.
+    pub before: Option<u64>,
 }
 
 /// What is to become durable together.
@@ -79,6 +152,10 @@ pub struct Batch {
     pub receipts: Vec<KeptReceipt>,
     /// Keys of answers that do not hold any more; removed before `receipts` are written.
     pub forgotten: Vec<String>,
+    /// Jobs as they are from now on.
+    pub jobs: Vec<Job>,
+    /// Rollouts as they are from now on.
+    pub rollouts: Vec<RolloutRow>,
 }
 
 impl Batch {
@@ -92,6 +169,7 @@ impl Batch {
         Self {
             version: (new.version != old.version).then_some(new.version),
             services: services.map(|(name, state)| (name.clone(), state.clone())).collect(),
+            rollouts: new.rollouts.values().filter(|r| old.rollouts.get(&r.id) != Some(r)).map(RolloutRow::of).collect(),
             ..Self::default()
         }
     }
@@ -103,6 +181,7 @@ impl Batch {
         Self {
             version: Some(desired.version),
             services: services.map(|(name, state)| (name.clone(), state.clone())).collect(),
+            rollouts: desired.rollouts.values().map(RolloutRow::of).collect(),
             ..Self::default()
         }
     }
@@ -114,6 +193,11 @@ impl Batch {
         self.events.extend(later.events);
         self.receipts.extend(later.receipts);
         self.forgotten.extend(later.forgotten);
+        // Of what is written again and again while the store is away, only the last counts.
+        self.jobs.retain(|job| later.jobs.iter().all(|l| l.id != job.id));
+        self.jobs.extend(later.jobs);
+        self.rollouts.retain(|row| later.rollouts.iter().all(|l| l.id != row.id));
+        self.rollouts.extend(later.rollouts);
     }
 
     /// Whether there is nothing to write.

@@ -127,6 +127,6 @@ fn split(row: &Row<'_>, column: usize) -> rusqlite::Result<Split> {
     Split::new(shares).map_err(|e| unreadable(column, e))
 }
 
-fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(super) fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }

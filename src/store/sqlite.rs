@@ -13,10 +13,14 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::chain::{GENESIS, Hash};
-use super::{Batch, Event, EventQuery, KeptReceipt, NewEvent, Store, StoreError, Stored, Verified, rows};
+use super::{
+    Batch, Event, EventQuery, KeptReceipt, NewEvent, RolloutQuery, RolloutRow, Store, StoreError, Stored, Verified,
+    jobs, rollouts, rows,
+};
 
 /// What changes a database from one schema to the next; its length is the newest schema's number.
-const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// How long a commit waits for a client that has locked the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -158,6 +162,10 @@ impl Store for Sqlite {
                 let (name, state) = row?;
                 stored.desired.services.insert(name, state);
             }
+            stored.jobs = jobs::all(&self.connection)?;
+            stored.last_job = last_id(&self.connection, "jobs")?;
+            stored.desired.rollouts = rollouts::under_way(&self.connection)?;
+            stored.last_rollout = last_id(&self.connection, "rollouts")?;
             Ok(stored)
         };
         read().map_err(failed)
@@ -205,6 +213,14 @@ impl Store for Sqlite {
         read().map_err(self.failed())
     }
 
+    fn rollouts(&mut self, query: &RolloutQuery) -> Result<Vec<RolloutRow>, StoreError> {
+        rollouts::found(&self.connection, query).map_err(self.failed())
+    }
+
+    fn rollout(&mut self, id: u64) -> Result<Option<RolloutRow>, StoreError> {
+        rollouts::one(&self.connection, id).map_err(self.failed())
+    }
+
     fn verify(&mut self) -> Result<Verified, StoreError> {
         let read = || -> rusqlite::Result<Verified> {
             let mut statement = self.connection.prepare(rows::SELECT_CHAIN)?;
@@ -240,6 +256,10 @@ fn written(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<Vec
     for receipt in &batch.receipts {
         rows::write_receipt(transaction, receipt)?;
     }
+    jobs::write_jobs(transaction, &batch.jobs)?;
+    for row in &batch.rollouts {
+        rollouts::write_rollout(transaction, row)?;
+    }
     appended(transaction, &batch.events)
 }
 
@@ -255,6 +275,11 @@ fn appended(transaction: &Transaction<'_>, lines: &[NewEvent]) -> rusqlite::Resu
         events.push(Event { id, line: line.clone() });
     }
     Ok(events)
+}
+
+/// The greatest number in `table`; 0 where it is empty.
+fn last_id(connection: &Connection, table: &str) -> rusqlite::Result<u64> {
+    connection.query_row(&format!("SELECT coalesce(max(id), 0) FROM {table}"), [], |row| row.get(0))
 }
 
 /// Number and hash of the last event.

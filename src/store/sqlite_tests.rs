@@ -5,7 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 
 use super::*;
-use crate::model::change::samples::{service, split, started};
+use crate::model::change::samples::{group, service, split, started};
+use crate::model::job::samples::{kinds, notification, second};
+use crate::model::job::{self, Job, Priority};
+use crate::model::rollout::plan::Plan;
+use crate::model::rollout::{Entry, Freezes, Moving, Phase, Rollout, RolloutId, State, Stop};
+use crate::model::split::{Share, Split};
+use crate::store::{MOST_DEAD, MOST_ENDED};
 
 fn event(kind: &str, service: Option<&str>) -> NewEvent {
     let at = Timestamp::now();
@@ -33,7 +39,7 @@ fn what_was_committed_is_there_after_opening_it_again() {
     let written = Sqlite::open(&path).unwrap().commit(&batch).unwrap();
     assert_eq!(written.iter().map(|e| e.id).collect::<Vec<_>>(), [1, 2]);
     let mut again = Sqlite::open(&path).unwrap();
-    assert_eq!(again.load().unwrap(), Stored { desired, last_event: 2 });
+    assert_eq!(again.load().unwrap(), Stored { desired, last_event: 2, ..Stored::default() });
     assert_eq!(again.events(&all()).unwrap(), written);
     assert_eq!(again.verify().unwrap(), Verified::Intact(2));
 }
@@ -179,4 +185,128 @@ fn the_difference_of_two_states_is_all_that_has_to_be_written() {
     store.commit(&Batch::between(&old, &new)).unwrap();
     assert_eq!(store.load().unwrap().desired, new);
     assert_eq!(service("shop").as_str(), "shop");
+}
+
+#[test]
+fn a_file_of_the_schema_before_jobs_is_taken_over_with_all_that_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let older = Connection::open(&path).unwrap();
+    for sql in &MIGRATIONS[..2] {
+        older.execute_batch(sql).unwrap();
+    }
+    older.pragma_update(None, "user_version", 2).unwrap();
+    let state = "INSERT INTO service_state VALUES ('shop', '{\"blue\":100}', '{\"blue\":100}', '{\"blue\":100}', \
+                 x'000102030405060708090a0b0c0d0e0f', 3, '[]'); UPDATE meta SET version = 3";
+    older.execute_batch(state).unwrap();
+    drop(older);
+    let mut store = Sqlite::open(&path).unwrap();
+    let stored = store.load().unwrap();
+    assert_eq!((stored.desired.version, &stored.desired.services["shop"].split), (3, &split("blue 100")));
+    assert_eq!((stored.jobs.len(), stored.last_job, stored.desired.rollouts.len(), stored.last_rollout), (0, 0, 0, 0));
+    store.commit(&Batch { jobs: vec![notification(1)], ..Batch::default() }).unwrap();
+    drop(store);
+    assert_eq!(Sqlite::open(&path).unwrap().load().unwrap().jobs, [notification(1)]);
+}
+
+#[test]
+fn jobs_are_there_as_they_were_written_last_and_a_try_under_way_is_made_again() {
+    let mut store = Sqlite::in_memory().unwrap();
+    let jobs: Vec<_> = (1..).zip(kinds()).map(|(id, kind)| Job::new(id, kind, Priority::High, second(0))).collect();
+    let full =
+        jobs[2].clone().due_at(second(5)).until(second(50)).taken().unwrap().failed("x", second(7), 0.5).unwrap();
+    let written = vec![jobs[0].clone(), jobs[1].taken().unwrap(), full.clone()];
+    store.commit(&Batch { jobs: jobs.clone(), ..Batch::default() }).unwrap();
+    store.commit(&Batch { jobs: written, ..Batch::default() }).unwrap();
+    let stored = store.load().unwrap();
+    assert_eq!(stored.jobs, [jobs[0].clone(), jobs[1].taken().unwrap().found(), full]);
+    assert_eq!((stored.jobs[1].attempts, stored.last_job), (1, 3));
+}
+
+#[test]
+fn of_the_jobs_that_have_ended_the_last_ones_are_kept_and_those_that_wait_all() {
+    let mut store = Sqlite::in_memory().unwrap();
+    let ended = |id| match id % 4 {
+        0 => notification(id).cancelled("x").unwrap(),
+        1 => notification(id).taken().unwrap().succeeded().unwrap(),
+        2 => notification(id).buried("x").unwrap(),
+        _ => notification(id),
+    };
+    let most = u64::try_from(MOST_DEAD.max(MOST_ENDED)).unwrap();
+    store.commit(&Batch { jobs: (1..=5 * most).map(ended).collect(), ..Batch::default() }).unwrap();
+    let stored = store.load().unwrap();
+    let count = |state| stored.jobs.iter().filter(|job| job.state == state).count();
+    assert_eq!([job::State::Done, job::State::Cancelled, job::State::Dead].map(count), [MOST_ENDED, MOST_ENDED, MOST_DEAD]);
+    assert_eq!((count(job::State::Waiting), stored.last_job), (5 * MOST_DEAD / 4, 5 * most));
+    let oldest = stored.jobs.iter().find(|job| job.state == job::State::Done).map(|job| job.id);
+    assert_eq!(oldest, Some(5 * most - 3 - 4 * (MOST_ENDED as u64 - 1)), "the newest stay");
+}
+
+#[test]
+fn a_job_that_cannot_be_read_is_left_where_it_is_and_its_number_is_not_used_again() {
+    let mut store = Sqlite::in_memory().unwrap();
+    store.commit(&Batch { jobs: vec![notification(1), notification(2)], ..Batch::default() }).unwrap();
+    store.connection.execute("UPDATE jobs SET kind = 'dance' WHERE id = 2", []).unwrap();
+    let stored = store.load().unwrap();
+    assert_eq!((stored.jobs, stored.last_job), (vec![notification(1)], 2));
+}
+
+fn rollout(id: u64, services: &[&str], ended: bool) -> Rollout {
+    let at = Timestamp::from_second(1_700_000_000).unwrap();
+    let blue = Split::all_to(&group("blue"), [group("blue"), group("green")]);
+    let moving = |name: &&str| Moving { service: service(name), from: blue.clone() };
+    Rollout {
+        id: RolloutId(id),
+        services: services.iter().map(moving).collect(),
+        to: group("green"),
+        plan: Plan::default(),
+        state: if ended { State::Done } else { State::Active(Phase::Shifting) },
+        step: Some(1),
+        share: Share::from_percent(25.0).unwrap(),
+        agreed: Some(Stop::Step(1)),
+        since: at,
+        started_at: at,
+        started_by: "ops".to_owned(),
+        reason: None,
+        ended_at: ended.then_some(at),
+        freeze: Freezes::Heeded,
+        timeline: vec![Entry {
+            at,
+            state: "shifting".to_owned(),
+            share: Share::NONE,
+            actor: "ops".to_owned(),
+            cause: "because".to_owned(),
+            figures: Vec::new(),
+        }],
+    }
+}
+
+#[test]
+fn rollouts_are_found_by_number_service_and_whether_they_are_under_way() {
+    let mut store = Sqlite::in_memory().unwrap();
+    let row = |id, services: &[&str], ended| RolloutRow::of(&rollout(id, services, ended));
+    let rows = vec![row(1, &["shop"], false), row(2, &["api", "shop"], true), row(3, &["api"], false)];
+    store.commit(&Batch { rollouts: rows.clone(), ..Batch::default() }).unwrap();
+    store.commit(&Batch { rollouts: vec![row(3, &["api"], true)], ..Batch::default() }).unwrap();
+    let stored = store.load().unwrap();
+    assert_eq!(stored.desired.rollouts.into_values().collect::<Vec<_>>(), [rollout(1, &["shop"], false)]);
+    assert_eq!(stored.last_rollout, 3);
+    let mut ids = |service: Option<&str>, limit, before| {
+        let query = RolloutQuery { service: service.map(Into::into), limit, before };
+        store.rollouts(&query).unwrap().iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    assert_eq!((ids(None, 9, None), ids(None, 2, None)), (vec![3, 2, 1], vec![3, 2]));
+    assert_eq!((ids(Some("shop"), 9, None), ids(Some("api"), 9, Some(3))), (vec![2, 1], vec![2]));
+    assert_eq!((store.rollout(2).unwrap(), store.rollout(9).unwrap()), (Some(rows[1].clone()), None));
+    assert_eq!(store.rollout(u64::MAX).unwrap(), None);
+}
+
+#[test]
+fn of_two_batches_the_later_one_counts_for_a_job_and_a_rollout() {
+    let job = notification(1).taken().unwrap();
+    let row = |body: &str| RolloutRow { id: 1, services: vec![service("shop")], ended: false, body: body.into() };
+    let mut batch =
+        Batch { jobs: vec![notification(1), notification(2)], rollouts: vec![row("a")], ..Batch::default() };
+    batch.append(Batch { jobs: vec![job.clone()], rollouts: vec![row("b")], ..Batch::default() });
+    assert_eq!((batch.jobs, batch.rollouts), (vec![notification(2), job], vec![row("b")]));
 }

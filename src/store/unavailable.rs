@@ -3,7 +3,7 @@
 //! With it the proxy serves by the file's splits rather than not at all, says so, and refuses changes other than a
 //! rollback. It never writes, so that what may still be saved on disk is not overwritten.
 
-use super::{Batch, Event, EventQuery, KeptReceipt, Store, StoreError, Stored, Verified};
+use super::{Batch, Event, EventQuery, KeptReceipt, RolloutQuery, RolloutRow, Store, StoreError, Stored, Verified};
 
 /// Stands for a store that could not be opened.
 #[derive(Debug)]
@@ -48,6 +48,14 @@ impl Store for Unavailable {
 
     fn last_event(&mut self, _: &str, _: &[&str]) -> Result<Option<Event>, StoreError> {
         Ok(None)
+    }
+
+    fn rollouts(&mut self, _: &RolloutQuery) -> Result<Vec<RolloutRow>, StoreError> {
+        Err(self.failed())
+    }
+
+    fn rollout(&mut self, _: u64) -> Result<Option<RolloutRow>, StoreError> {
+        Err(self.failed())
     }
 
     fn verify(&mut self) -> Result<Verified, StoreError> {

@@ -9,7 +9,6 @@ mod drain;
 mod event;
 mod hold;
 mod plan;
-mod report;
 mod rollout;
 mod service;
 mod upgrade;
@@ -32,7 +31,6 @@ pub use drain::{Drain, DrainHook, DrainReceipt, DrainRequest};
 pub use event::{Config, ConfigService, Drift, DriftReport, Event, Events, Explanation, Listener, Readiness, Reload};
 pub use hold::{Hold, HoldReceipt, HoldRequest, ReleaseRequest, WasHeld};
 pub use plan::PlanStep;
-pub use report::{ApprovalEvidence, Report, StepEvidence};
 pub use rollout::{
     Entry, Rollout, RolloutRequest, RolloutServicesRequest, Rollouts, Scheduled, SteerRequest,
 };

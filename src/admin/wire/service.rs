@@ -234,8 +234,8 @@ mod tests {
             candidate: Some(green),
             groups: vec![group],
             pending_file_split: None,
-            hold: None,
             rollout: None,
+            hold: None,
         };
         let expected = serde_json::json!({
             "name": "shop", "version": 12, "split": {"blue": 100, "green": 0}, "stable_split": {"blue": 100, "green": 0},

@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use crate::config;
 use crate::control::command::{Origin, Rejected, RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish};
 use crate::control::controller::{Command, Controller, PATIENCE, ROLLBACK_PATIENCE};
 use crate::control::events;
+use crate::control::freeze::frozen;
 use crate::control::gather;
 use crate::control::handle::Handle;
 use crate::control::handover::Keeping;
@@ -19,7 +21,7 @@ use crate::control::view::RolloutView;
 use crate::model::change::Decision;
 use crate::model::names::ServiceName;
 use crate::model::rollout::plan::{Approver, Plan};
-use crate::model::rollout::{self, Begin, By, Input, Phase, Rollout, RolloutId, State};
+use crate::model::rollout::{self, Begin, By, Freezes, Input, Phase, Rollout, RolloutId, State};
 use crate::store::{Batch, KeptReceipt};
 
 /// What the controller is asked to do about rollouts.
@@ -104,8 +106,12 @@ impl Handle {
 
 impl Handle {
     /// The plan that `start` asks for.
-    fn plan(&self, _start: &RolloutStart) -> Result<Plan, Rejected> {
-        Ok(Plan::default())
+    fn plan(&self, start: &RolloutStart) -> Result<Plan, Rejected> {
+        let running = self.shared.running.load();
+        let first = start.services.first();
+        let spec = first.and_then(|name| running.spec.services.iter().find(|s| s.name == *name));
+        let base = spec.map(|s| s.rollout.clone()).unwrap_or_default();
+        config::plan(&base, &start.overrides).map_err(Rejected::InvalidPlan)
     }
 }
 
@@ -179,8 +185,8 @@ impl Controller {
             }
         }
         self.check_versions(&start.services.iter().collect::<Vec<_>>(), origin)?;
-        self.may_begin(&start)?;
-        let id = RolloutId(self.journal.next_event());
+        self.may_begin(&start, &plan)?;
+        let id = self.journal.next_rollout(&self.running.desired);
         let RolloutStart { services, to, freeze, .. } = start;
         let reason = origin.reason.clone();
         let by = By { actor: origin.actor.clone(), cause: cause(origin, "it was started"), figures: Vec::new() };
@@ -193,8 +199,9 @@ impl Controller {
     }
 
     /// Refuses what would be known to fail at once.
-    fn may_begin(&self, start: &RolloutStart) -> Result<(), Rejected> {
+    fn may_begin(&self, start: &RolloutStart, plan: &Plan) -> Result<(), Rejected> {
         for name in &start.services {
+            self.is_frozen(name, plan, start)?;
             self.running.desired.may_be_moved(name)?;
             self.may_be_held(&[name])?;
             let Some(service) = self.running.table.service(name.as_str()) else { continue };
@@ -206,6 +213,11 @@ impl Controller {
             }
         }
         Ok(())
+    }
+
+    fn is_frozen(&self, service: &ServiceName, plan: &Plan, start: &RolloutStart) -> Result<(), Rejected> {
+        let frozen = frozen(&plan.freeze, Timestamp::now()).filter(|_| start.freeze == Freezes::Heeded);
+        frozen.map_or(Ok(()), |f| Err(Rejected::Frozen { service: service.clone(), until: f.until }))
     }
 
     async fn steer_rollout(

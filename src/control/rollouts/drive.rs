@@ -83,7 +83,7 @@ impl Driver {
         while let Some(rollout) = self.rollout() {
             watch.follow(&rollout);
             let bench = bench.get_or_insert_with(|| Bench::new(&rollout));
-            bench.follow(&rollout, &self.shared);
+            bench.follow(&rollout, &self.shared, &self.reader);
             let said = tokio::select! {
                 () = self.left(&rollout) => { complained = false; continue }
                 said = self.work(&rollout) => said,

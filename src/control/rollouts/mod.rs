@@ -5,10 +5,13 @@
 //! way, so that a restart in the middle of one goes on with it. Whatever is found is said to the controller, which
 //! makes it durable and publishes it.
 
+mod bench;
 mod change;
+mod drive;
 mod latest;
 mod link;
 mod progress;
+mod ready;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -60,7 +63,7 @@ impl Running {
 /// Drives rollouts for as long as the process lives.
 pub(super) async fn run(shared: Arc<Shared>, commands: mpsc::Sender<Command>, reader: Reader) {
     let mut published = shared.published.subscribe();
-    let mut tasks: JoinSet<()> = JoinSet::new();
+    let mut tasks = JoinSet::new();
     let mut driven: HashMap<RolloutId, Id> = HashMap::new();
     loop {
         published.mark_unchanged();
@@ -72,8 +75,8 @@ pub(super) async fn run(shared: Arc<Shared>, commands: mpsc::Sender<Command>, re
             under_way.map(|r| r.id).filter(|id| !driven.contains_key(id)).collect::<Vec<_>>()
         };
         for id in begun {
-            let _ = (&commands, &reader);
-            driven.insert(id, tasks.spawn(std::future::pending()).id());
+            let driver = drive::Driver::new(Arc::clone(&shared), commands.clone(), reader.clone(), id);
+            driven.insert(id, tasks.spawn(driver.run()).id());
         }
         tokio::select! {
             changed = published.changed() => if changed.is_err() { return },

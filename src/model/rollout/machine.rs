@@ -89,6 +89,19 @@ pub fn fail_without(desired: &mut Desired, at: Timestamp) {
     }
 }
 
+/// After a crash, or any other end of the process: nobody knows what has happened meanwhile, so every rollout stays
+/// where it is until somebody resumes it. What lets go of the old group, or is on its way back, goes on.
+pub fn pause_all(desired: &mut Desired, at: Timestamp) {
+    for rollout in desired.rollouts.values_mut() {
+        let State::Active(phase) = rollout.state else { continue };
+        if phase != Phase::Draining {
+            rollout.enter(State::Paused(phase), To::Here, at);
+            let cause = "pointsman was restarted; look at the candidate, then resume".to_owned();
+            rollout.note(at, &By { actor: "pointsman".to_owned(), cause, figures: Vec::new() });
+        }
+    }
+}
+
 /// The state in which `rollout` is now, made so in its services.
 fn carried_out(
     desired: Desired,

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use begin::{Begin, begin};
 pub use due::{Frozen, Moment};
 pub use input::{By, Input};
-pub use machine::{advance, fail_without, roll_back};
+pub use machine::{advance, fail_without, pause_all, roll_back};
 
 use super::names::{GroupName, ServiceName};
 use super::split::{Share, Split};
