@@ -22,7 +22,7 @@ use crate::model::names::ServiceName;
 /// Rollouts in a list where nothing is said.
 const FEW: usize = 20;
 /// Most rollouts in a list.
-const MANY: usize = 200;
+const MANY: usize = 100;
 
 type Acknowledged = ([(HeaderName, String); 1], Json<Rollout>);
 
@@ -97,7 +97,7 @@ pub(super) struct Wanted {
 /// The last rollouts of a service, newest first.
 #[utoipa::path(get, path = "/api/v1/services/{service}/rollouts", operation_id = "list_rollouts", tag = "rollouts",
     params(("service" = String, Path, description = "Its name"),
-           ("limit" = Option<usize>, Query, description = "How many, 1 to 200; default 20")),
+           ("limit" = Option<usize>, Query, description = "How many, 1 to 100; default 20")),
     responses((status = 200, description = "The last ones", body = Rollouts),
               (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(

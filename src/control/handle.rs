@@ -288,7 +288,7 @@ impl Handle {
         self.read(|store| store.verify()).await.map(Audit::from)
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Rejected> {
