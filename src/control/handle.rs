@@ -14,6 +14,7 @@ use super::explain;
 use super::gather;
 use super::hold::{Ask, HoldAsked};
 use super::journal::{SharedStore, locked};
+pub use super::rollouts::Link;
 use super::receipts::Request;
 use super::reload::Asked;
 use super::running::Shared;

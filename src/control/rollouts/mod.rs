@@ -9,6 +9,7 @@ mod bench;
 mod change;
 mod drive;
 mod history;
+mod link;
 mod progress;
 mod ready;
 
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
 pub(super) use change::RolloutCommand;
+pub use link::Link;
 pub(super) use progress::Verdicts;
 
 use super::controller::Command;
