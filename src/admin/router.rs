@@ -15,7 +15,9 @@ use axum::routing::{get, post, put};
 use super::auth::{self, Caller};
 use super::gate::{self, Link};
 use super::problem::ApiError;
-use super::{Desk, change, config, drain, events, explain, hold, hooks, metrics, openapi, rollout, services, status, upgrade};
+use super::{
+    Desk, change, config, drain, events, explain, hold, hooks, metrics, openapi, rollout, services, status, upgrade,
+};
 use crate::config::spec::{Admin, Role};
 
 /// Paths that anyone may ask for who passes the gate: they tell nothing about the services.

@@ -14,9 +14,9 @@ use super::explain;
 use super::gather;
 use super::hold::{Ask, HoldAsked};
 use super::journal::{SharedStore, locked};
-pub use super::rollouts::Link;
 use super::receipts::Request;
 use super::reload::Asked;
+pub use super::rollouts::Link;
 use super::running::Shared;
 use super::source::Source;
 use super::view::{

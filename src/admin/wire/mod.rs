@@ -31,9 +31,7 @@ pub use drain::{Drain, DrainHook, DrainReceipt, DrainRequest};
 pub use event::{Config, ConfigService, Drift, DriftReport, Event, Events, Explanation, Listener, Readiness, Reload};
 pub use hold::{Hold, HoldReceipt, HoldRequest, ReleaseRequest, WasHeld};
 pub use plan::PlanStep;
-pub use rollout::{
-    Entry, Rollout, RolloutRequest, RolloutServicesRequest, Rollouts, Scheduled, SteerRequest,
-};
+pub use rollout::{Entry, Rollout, RolloutRequest, RolloutServicesRequest, Rollouts, Scheduled, SteerRequest};
 pub use service::{Check, Group, Service, Services, Upstream, Window};
 pub use upgrade::{UpgradeRequest, Upgraded};
 pub use verdict::{Figure, Guard, Verdict};

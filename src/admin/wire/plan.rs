@@ -107,9 +107,10 @@ fn guards(guards: &Guards) -> Value {
         shown
     });
     show("prometheus", prometheus.collect());
-    let http = guards.http.iter().map(|g| {
-        json!({ "name": g.name, "url": g.url, "every": written(g.every), "timeout": written(g.timeout) })
-    });
+    let http = guards
+        .http
+        .iter()
+        .map(|g| json!({ "name": g.name, "url": g.url, "every": written(g.every), "timeout": written(g.timeout) }));
     show("http", http.collect());
     Value::Object(shown)
 }
