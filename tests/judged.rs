@@ -51,7 +51,7 @@ impl Shop {
     pub(crate) async fn has_share(&self, share: f64) {
         eventually(&format!("green has {share} %"), || async {
             let split = self.proxy.service("shop").await["split"].clone();
-            if split["green"] == json!(share) {
+            if split["green"].as_f64() == Some(share) {
                 Ok(())
             } else {
                 Err(format!("{split}, {}", brief(&self.rollout().await)))

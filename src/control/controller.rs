@@ -31,7 +31,7 @@ use super::{events, fuses};
 use crate::model::change::{Decision, Move, decide};
 use crate::model::names::ServiceName;
 use crate::routing::publish::Publisher;
-use crate::store::{Batch, KeptReceipt, NewEvent};
+use crate::store::{Batch, Event, KeptReceipt, NewEvent};
 
 /// How long a change waits for the store before it is refused.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -262,19 +262,44 @@ impl Controller {
             return Ok(receipt);
         }
         let otherwise = if request.is_rollback() { Otherwise::Keep } else { Otherwise::Refuse };
-        let events = match self.journal.write(&old.desired, batch, patience(request), otherwise).await {
-            Ok(events) => events,
-            Err(_) if otherwise == Otherwise::Keep => numbered,
-            Err(why) => return Err(Rejected::Store(why)),
-        };
-        if decision.changed() {
-            let holds = hold_switch::without(&old.holds, request);
-            self.publish(Running { desired: Arc::new(decision.desired), holds, ..(*old).clone() });
+        let changed = decision.changed();
+        let holds = hold_switch::without(&old.holds, request);
+        let next = Running { desired: Arc::new(decision.desired), holds, ..(*old).clone() };
+        let events = self.put_in_force(changed.then_some(next), batch, otherwise).await?;
+        if changed {
             self.count(request, origin, &receipt, arrived);
         }
         self.shared.announce(events);
         receipt.ms = millis(arrived);
         Ok(receipt)
+    }
+
+    /// Makes `batch` durable and publishes `next`, where there is one. A way back does not wait for a disk: it is
+    /// published first, and in force whenever the store takes it.
+    pub(super) async fn put_in_force(
+        &mut self,
+        next: Option<Running>,
+        batch: Batch,
+        otherwise: Otherwise,
+    ) -> Result<Vec<Event>, Rejected> {
+        let before = Arc::clone(&self.running);
+        let numbered = self.journal.numbered(&batch.events);
+        let (first, patience, last) = match otherwise {
+            Otherwise::Keep => (next, ROLLBACK_PATIENCE, None),
+            Otherwise::Refuse => (None, PATIENCE, next),
+        };
+        if let Some(next) = first {
+            self.publish(next);
+        }
+        let events = match self.journal.write(&before.desired, batch, patience, otherwise).await {
+            Ok(events) => events,
+            Err(_) if otherwise == Otherwise::Keep => numbered,
+            Err(why) => return Err(Rejected::Store(why)),
+        };
+        if let Some(next) = last {
+            self.publish(next);
+        }
+        Ok(events)
     }
 
     /// Compiles, publishes, and shows what is in force from now on.

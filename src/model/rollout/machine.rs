@@ -7,10 +7,10 @@
 use jiff::Timestamp;
 
 use super::plan::{OnFailure, Then};
-use super::{By, Input, Phase, Rollout, RolloutId, State, Stop};
+use super::{By, Input, Moving, Phase, Rollout, RolloutId, State, Stop};
 use crate::model::change::{ChangeError, Decision, Desired, Move, Numbered};
 use crate::model::drain::{Drain, Part, Term, Wanted};
-use crate::model::names::ServiceName;
+use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::{Share, Split};
 
 /// Where the candidate's share is to be after an input.
@@ -76,17 +76,34 @@ pub fn roll_back(decision: &mut Decision, by: &By, at: Timestamp) {
 
 /// Ends the rollouts of services that are not there any more, or have lost a group that it was about.
 pub fn fail_without(desired: &mut Desired, at: Timestamp) {
-    for rollout in desired.rollouts.values_mut().filter(|r| !r.state.is_over()) {
-        let is_where_it_was = |name: &ServiceName| {
-            let split = desired.services.get(name.as_str()).map(|s| &s.split);
-            split.is_some_and(|s| s.iter().any(|(g, _)| *g == rollout.to) && s.share(&rollout.to) >= rollout.share)
-        };
-        if let Some(gone) = rollout.services.iter().map(|m| &m.service).find(|s| !is_where_it_was(s)) {
-            let cause = format!("service {gone}, or a group of it that has a share, is not in the file any more");
-            rollout.enter(State::Failed, To::Here, at);
-            rollout.note(at, &By { actor: "file".to_owned(), cause, figures: Vec::new() });
+    let missing = |rollout: &Rollout| rollout.services.iter().find_map(|m| missing(desired, rollout, m));
+    let under_way = desired.rollouts.values().filter(|r| !r.state.is_over());
+    let failed: Vec<_> = under_way.filter_map(|r| Some((r.id, missing(r)?))).collect();
+    for (id, cause) in failed {
+        let Some(rollout) = desired.rollouts.get_mut(&id) else { continue };
+        rollout.enter(State::Failed, To::Stable, at);
+        rollout.note(at, &By { actor: "file".to_owned(), cause, figures: Vec::new() });
+        let (rollout, version) = (rollout.clone(), desired.version + 1);
+        // Those that are still there do not stay where nobody watches over them.
+        for moving in &rollout.services {
+            let Some(state) = desired.services.get_mut(moving.service.as_str()) else { continue };
+            if state.split.share(&rollout.to) > state.stable.share(&rollout.to) {
+                (state.split, state.version, desired.version) = (state.stable.clone(), version, version);
+            }
         }
     }
+}
+
+/// What `moving` cannot do without and the file does not have any more.
+fn missing(desired: &Desired, rollout: &Rollout, moving: &Moving) -> Option<String> {
+    let service = &moving.service;
+    let Some(state) = desired.services.get(service.as_str()) else {
+        return Some(format!("service {service} is not in the file any more"));
+    };
+    let is_there = |group: &GroupName| state.split.iter().any(|(g, _)| g == group);
+    let mut needed = moving.from.iter().filter(|(_, share)| *share > Share::NONE).map(|(group, _)| group);
+    let gone = std::iter::once(&rollout.to).chain(&mut needed).find(|group| !is_there(group));
+    gone.map(|group| format!("group {group} of service {service} is not in the file any more"))
 }
 
 /// After a crash, or any other end of the process: nobody knows what has happened meanwhile, so every rollout stays

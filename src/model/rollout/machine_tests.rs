@@ -175,6 +175,10 @@ fn the_file_does_not_move_what_a_rollout_owns_and_ends_it_where_its_group_is_gon
     let mut without = adopt(&desired, &[file("blue 100 canary 0"), api], || Salt(1)).desired;
     fail_without(&mut without, now());
     assert_eq!(label(&without), "failed");
+    // The service that is still there does not stay where nobody watches over it.
+    assert_eq!(green(&without).1, 0.0);
+    let cause = &without.rollouts[&ID].timeline.last().unwrap().cause;
+    assert_eq!(cause, "group green of service shop is not in the file any more");
 }
 
 #[test]
