@@ -30,6 +30,7 @@ mod readme;
 mod reload;
 mod restart;
 mod retries;
+mod rollouts;
 mod routing;
 mod shutdown;
 mod support;
