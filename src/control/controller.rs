@@ -20,6 +20,7 @@ use super::events;
 use super::handover::{Keeping, Step};
 use super::hold::HoldAsked;
 use super::hold_switch::{self, HeldSwitch};
+use super::jobs::JobCommand;
 use super::journal::{Journal, Otherwise};
 use super::prober::{Target, Turn};
 use super::receipts::{self, Request};
@@ -54,6 +55,8 @@ pub(super) enum Command {
     Recall { origin: Origin, reply: oneshot::Sender<Result<Option<ReloadReport>, Rejected>> },
     /// Something about drains.
     Drain(DrainCommand),
+    /// Something about jobs.
+    Job(JobCommand),
     /// An event for the audit log.
     Note(NewEvent),
     /// A step of a handover to another process.
@@ -151,6 +154,7 @@ impl Controller {
                 let _ = reply.send(self.recall(&origin).await);
             }
             Command::Drain(command) => self.obey_drain(command).await,
+            Command::Job(command) => self.obey_job(command).await,
             Command::Handover { step, reply } => {
                 let _ = reply.send(self.take_step(step).await);
             }

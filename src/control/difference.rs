@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::spec::{Endpoint, Group, Listener, Service, Spec};
+use crate::config::spec::{Endpoint, Group, Listener, Service, Spec, Webhook};
 
 /// A place where two configurations differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,10 @@ pub(super) fn reloadable(old: &Spec, new: &Spec) -> Vec<Difference> {
             service(at, old, new, found);
         },
     );
+    let hidden = |at: &str, _: &Webhook, _: &Webhook, found: &mut Vec<Difference>| {
+        found.push(Difference::hidden(at.to_owned()));
+    };
+    compare("webhooks", &old.webhooks, &new.webhooks, |w| w.name.as_str(), &mut found, hidden);
     if old.shutdown != new.shutdown {
         found.push(Difference::hidden("shutdown".to_owned()));
     }

@@ -11,6 +11,8 @@ use super::command::Rejected;
 use super::drains::{Farewells, Progresses};
 use super::figures::Figures;
 use super::hold::Holds;
+use super::jobs::Jobs;
+use super::outgoing::Outgoing;
 use super::prober::Board;
 use super::registry::Registry;
 use super::view::{self, Readiness};
@@ -56,6 +58,10 @@ pub(super) struct Shared {
     pub(super) store_trouble: watch::Receiver<Option<String>>,
     /// Whether the first health round is over. Written once.
     pub(super) first_round: watch::Receiver<bool>,
+    /// Written by the journal; that one is begun, by the runner.
+    pub(super) jobs: Arc<Jobs>,
+    /// Asks others over HTTP.
+    pub(super) outgoing: Outgoing,
     /// How drains are getting on. Written by the drainer, for those under way.
     pub(super) drains: Progresses,
     /// Whether the process that this one has taken over from still has requests.
@@ -80,11 +86,14 @@ struct Status {
 impl Shared {
     pub(super) fn new(
         running: Arc<Running>,
+        jobs: Arc<Jobs>,
         store_trouble: watch::Receiver<Option<String>>,
         first_round: watch::Receiver<bool>,
     ) -> Self {
         Self {
+            outgoing: Outgoing::new(running.spec.resolver.servers.clone()),
             running: ArcSwap::new(running),
+            jobs,
             board: Arc::default(),
             windows: Arc::default(),
             figures: Figures::default(),

@@ -125,6 +125,7 @@ pub(crate) fn spec(urls: &[&str]) -> Spec {
             response_headers: spec::HeaderEdits::default(),
             allow: Vec::new(),
         }],
+        webhooks: Vec::new(),
         telemetry: Telemetry { log: "info".to_owned(), access_log: None },
     }
 }

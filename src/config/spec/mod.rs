@@ -8,6 +8,7 @@ mod drain;
 mod hold;
 mod route;
 mod service;
+mod webhook;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ pub use service::{
     Address, Affinity, Balance, Check, Endpoint, Expect, Group, Health, Limits, Protocol, Retries, Rule, Service,
     Timeouts, Upstream,
 };
+pub use webhook::{Webhook, WebhookFormat};
 
 use crate::model::names::ListenerName;
 
@@ -46,6 +48,8 @@ pub struct Spec {
     pub services: Vec<Arc<Service>>,
     /// Routes in the order of the file (their precedence is computed when compiled).
     pub routes: Vec<Route>,
+    /// Who is told of events, in the order of the file.
+    pub webhooks: Vec<Webhook>,
     /// Logs.
     pub telemetry: Telemetry,
 }

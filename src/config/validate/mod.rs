@@ -69,6 +69,7 @@ pub(super) fn spec(file: &File, check: &Check<'_>) -> Option<Spec> {
         listeners: listeners?,
         services: services?,
         routes: routes?,
+        webhooks: Vec::new(),
         telemetry: telemetry?,
     })
 }

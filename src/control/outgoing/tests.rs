@@ -1,0 +1,1 @@
+//! What the client promises: one answer within its time, and no secrets.
