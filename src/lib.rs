@@ -27,6 +27,9 @@
 //! | Inbound, Outbound | a client's connection; one to an upstream (HTTP/1.1) |
 //! | Upload | a client's body on its way |
 //! | Attempt, Outcome | one try at one upstream; how it ended |
+//! | Tally | what users' attempts at a group came to: what verdicts are made of |
+//! | Fuse | keeps users away from a group that is watched, once so many attempts in a row could not connect |
+//! | Bell | workers ring it when an attempt at a watched group fails, and the control plane looks at once |
 //! | Tunnel | a connection after its upgrade (WebSocket), or a stream of HTTP/2 (RFC 8441) |
 //! | Side, Direction | one end of a tunnel; what one side says to the other |
 //! | Drain, Part | letting go of a group, or of one of its upstreams; which of these it is |
@@ -40,6 +43,8 @@
 //! | Upgrade, Handover | another process takes over; what it is given for that: sockets, then state |
 //! | Heir, Successor | the process that takes over, as it sees itself; as the old one sees it |
 //! | Inherited, Heirloom | listening sockets from another process, or from systemd; one of them |
+//! | Freeze | a time, by the calendar, in which no rollout starts or takes a step |
+//! | Webhook | somebody who is told of events |
 //! | Change, Event | a step of desired state; its line in the audit log |
 //!
 //! # The floors: imports only go down

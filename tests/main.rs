@@ -33,6 +33,7 @@ mod routing;
 mod shutdown;
 mod support;
 mod switching;
+mod tally;
 mod telemetry;
 mod tls;
 mod tunnels;

@@ -7,7 +7,7 @@ use super::Desk;
 use crate::control::view::{GroupView, ServiceView};
 use crate::model::outcome::Outcome;
 use crate::routing::live::Health;
-use crate::telemetry::metrics::{Durations, GroupSample, HoldSample, Samples, UpstreamSample, write};
+use crate::telemetry::metrics::{Durations, GroupSample, HoldSample, Judged, Samples, UpstreamSample, write};
 
 /// All metrics.
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "process",
@@ -69,6 +69,8 @@ fn sample(service: String, share: f64, group: GroupView) -> GroupSample {
         streams: group.streams,
         tunnels: group.tunnels,
         retries: group.totals.retries,
+        attempts: Judged { all: group.totals.attempts, failed: group.totals.failures },
+        handshakes: Judged { all: group.totals.handshakes, failed: group.totals.handshakes_failed },
         tunnel_ends: group.totals.tunnel_ends,
         codes: group.totals.codes,
         durations: Durations::from_micros(&group.totals.durations, group.totals.micros),

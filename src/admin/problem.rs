@@ -101,7 +101,9 @@ impl ApiError {
     pub fn problem(&self) -> Problem {
         let (status, code, title) = self.row();
         let (errors, version) = match self {
-            ApiError::Rejected(Rejected::InvalidConfig(errors)) => (Some(errors.clone()), None),
+            ApiError::Rejected(Rejected::InvalidConfig(errors) | Rejected::InvalidPlan(errors)) => {
+                (Some(errors.clone()), None)
+            }
             ApiError::Upgrade(UpgradeError::Failed { errors, .. }) if !errors.is_empty() => {
                 (Some(errors.clone()), None)
             }
@@ -153,6 +155,13 @@ fn rejected_row(rejected: &Rejected) -> Row {
         Rejected::StableGroupUnhealthy { .. } => {
             (S::CONFLICT, "stable_group_unhealthy", "The stable group is not healthy")
         }
+        Rejected::RolloutInProgress { .. } => (S::CONFLICT, "rollout_in_progress", "A rollout is under way"),
+        Rejected::AlreadyLive { .. } => (S::CONFLICT, "already_live", "It has everything already"),
+        Rejected::NoRollout(_) => (S::NOT_FOUND, "no_rollout", "No such rollout"),
+        Rejected::NotNow { .. } => (S::CONFLICT, "not_now", "Not in this state"),
+        Rejected::AnotherMustAgree { .. } => (S::FORBIDDEN, "another_must_agree", "Somebody else has to agree"),
+        Rejected::Frozen { .. } => (S::CONFLICT, "frozen", "Nothing new begins now"),
+        Rejected::InvalidPlan(_) => (S::UNPROCESSABLE_ENTITY, "invalid_plan", "The plan is wrong"),
         Rejected::InvalidDuration(_) => (S::UNPROCESSABLE_ENTITY, "invalid_duration", "Not a duration for this"),
         Rejected::HoldInProgress { .. } => (S::CONFLICT, "hold_in_progress", "The service is held"),
         Rejected::HoldReleased { .. } => (S::CONFLICT, "hold_released", "The service was released"),

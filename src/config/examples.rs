@@ -1,12 +1,16 @@
 //! Tests: the example files, certificates, and texts that nobody would write.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::spec::{Action, Affinity, Bind, Check, Endpoint, Hold, Limits, TunnelClose};
 use super::{Loaded, load, parse, schema};
 use crate::model::names::GroupName;
+use crate::model::rollout::plan::{Approval, Approver, Freeze, Gate, OnTimeout, Plan, Validation, Validator, WarmUp};
+use crate::model::split::Share;
+use crate::model::verdict::plan::{Bound, Guards, QuantileLimit, Threshold};
 
 const FULL: &str = include_str!("../../config/full.yaml");
 
@@ -98,6 +102,44 @@ fn the_full_example_becomes_the_spec_that_it_says() {
     assert_eq!((poll.call.method.as_str(), poll.call.headers.len(), poll.until.len()), ("GET", 1, 2));
     assert_eq!((shop.drain.timeout.as_secs(), shop.drain.tunnels), (30, TunnelClose::default()));
     assert_eq!(shop.hold, Hold::default());
+    let plan = &shop.rollout;
+    assert_eq!(
+        Plan {
+            warm_up: Vec::new(),
+            validate: None,
+            approval: None,
+            guards: Guards::default(),
+            freeze: Vec::new(),
+            ..plan.clone()
+        },
+        Plan::default(),
+        "beside these, the example shows the defaults"
+    );
+    let share = |percent| Share::from_percent(percent).unwrap();
+    assert_eq!(plan.warm_up, [WarmUp { path: "/health".to_owned(), times: 3 }]);
+    let smoke = Validator::Url("http://127.0.0.1:9100/smoke".to_owned());
+    assert_eq!(plan.validate, Some(Validation { by: smoke, timeout: Duration::from_secs(1200) }));
+    let before = vec![Gate::FirstStep, Gate::Share(share(50.0))];
+    let (by, on_timeout) = (Approver::Anyone, OnTimeout::Rollback);
+    assert_eq!(plan.approval, Some(Approval { before, within: Duration::from_secs(1200), by, on_timeout }));
+    let bound = Bound::AboveBaseline(0.5);
+    assert_eq!(plan.guards.latency_quantiles, [QuantileLimit { percent: 95, bound }]);
+    assert_eq!(plan.guards.latency_mean, Some(Bound::Above(Duration::from_secs(5))));
+    assert_eq!(plan.guards.websocket_success, Some(share(95.0)));
+    let (asked, other) = (&plan.guards.prometheus[0], &plan.guards.http[0]);
+    assert_eq!(
+        (asked.name.as_str(), asked.threshold, asked.every.as_secs()),
+        ("checkout_errors", Threshold::Above(0.01), 15)
+    );
+    assert_eq!((other.name.as_str(), other.every.as_secs(), other.timeout.as_secs()), ("orders", 15, 5));
+    let (cron, zone) = ("0 18 * * FRI".to_owned(), "Europe/Berlin".to_owned());
+    assert_eq!(plan.freeze, [Freeze { cron, length: Duration::from_secs(62 * 3600), zone }]);
+    assert_eq!(spec.services[1].rollout, Plan::default());
+    let hook = &spec.webhooks[0];
+    assert_eq!((hook.name.as_str(), hook.url.as_str(), &hook.secret), ("ops", "http://127.0.0.1:9200/hook", &None));
+    let wanted =
+        ["rollout", "rollout.paused", "switch", "switch.refused", "rollouts", "rollback"].map(|kind| hook.wants(kind));
+    assert_eq!(wanted, [true, true, true, false, false, true]);
     let web = &spec.listeners[0];
     assert_eq!((web.max_connections, web.head_timeout.as_secs(), web.idle_timeout.as_secs()), (Some(10_000), 10, 60));
     assert_eq!(spec.services[1].affinity, Affinity::None);
@@ -105,6 +147,33 @@ fn the_full_example_becomes_the_spec_that_it_says() {
     assert!(matches!(&spec.routes[2].action, Action::Redirect { status, .. } if status.as_u16() == 308));
     // The digest of "test", as the example says.
     assert_eq!(spec.admin.tokens[0].sha256[..4], [0x9f, 0x86, 0xd0, 0x81]);
+}
+
+#[test]
+fn the_secret_of_a_webhook_is_kept_and_never_shown() {
+    let loaded = full(&|name| (name == "HOOK_SECRET").then(|| "s3cr3t".to_owned()));
+    let hook = &loaded.spec.webhooks[0];
+    assert_eq!(hook.secret.as_ref().map(|secret| secret.revealed()), Some("s3cr3t"));
+    assert!(!format!("{loaded:?} {:?}", hook.secret).contains("s3cr3t"), "{loaded:?}");
+    assert!(!super::export(&loaded.text, &[]).contains("s3cr3t"));
+}
+
+#[test]
+fn a_program_that_tests_a_candidate_begins_at_the_folder_of_the_file_or_is_looked_for() {
+    let program = |written: &str| {
+        let hook = format!("hook: {{ command: [{written}, x] }}");
+        let text = FULL.replace("hook: { url: \"http://127.0.0.1:9100/smoke\", timeout: 20m }", &hook);
+        let spec = parse(text, Path::new("/etc/pointsman/full.yaml"), &|_| None).unwrap().spec;
+        spec.services[0].rollout.validate.clone().unwrap().by
+    };
+    for (written, found) in [
+        ("./smoke.sh", "/etc/pointsman/./smoke.sh"),
+        ("bin/smoke", "/etc/pointsman/bin/smoke"),
+        ("/bin/smoke", "/bin/smoke"),
+        ("smoke", "smoke"),
+    ] {
+        assert_eq!(program(written), Validator::Command(vec![found.to_owned(), "x".to_owned()]), "{written}");
+    }
 }
 
 #[test]
@@ -125,6 +194,7 @@ fn what_the_file_leaves_out_has_its_default() {
     assert_eq!((service.drain.timeout.as_secs(), &service.drain.hook), (30, &None));
     assert_eq!((service.drain.tunnels.code, service.drain.tunnels.spread.as_secs()), (1012, 5));
     assert_eq!((service.hold.time.as_secs(), service.hold.requests, service.hold.bytes), (10, 10_000, 64 << 20));
+    assert_eq!((&service.rollout, &spec.webhooks), (&Plan::default(), &Vec::new()));
     assert_eq!(service.affinity, Affinity::Cookie { name: "pointsman".to_owned(), always: false });
     assert_eq!(service.split.live().as_str(), "green", "the first group of the file has everything");
     assert_eq!(service.groups[0].name.as_str(), "blue", "groups are in the order of their names");
@@ -202,6 +272,11 @@ fn the_schema_knows_every_key_and_what_is_required() {
         "strip_prefix",
         "least_requests",
         "client_ca",
+        "warm_up",
+        "step_down",
+        "above_baseline",
+        "on_timeout",
+        "webhooks",
     ] {
         assert!(text.contains(&format!("\"{key}\"")), "{key}");
     }

@@ -4,6 +4,7 @@
 //! [`load`] and [`parse`] are the way in. A configuration with anything wrong is refused as a whole, and the error
 //! names every mistake with its place.
 
+pub mod calendar;
 #[cfg(test)]
 mod examples;
 mod export;
@@ -11,6 +12,7 @@ mod file;
 #[cfg(test)]
 mod mistakes;
 mod near;
+mod overrides;
 mod problem;
 pub mod spec;
 mod validate;
@@ -20,6 +22,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 pub use export::export;
+pub use overrides::plan;
 pub use problem::{ConfigError, Place, Problem};
 
 use problem::Faults;

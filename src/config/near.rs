@@ -11,7 +11,7 @@ pub(super) fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// The word of `known` that is at most a third of its letters (and at least one) away from `word`.
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let lower = word.to_lowercase();
     let distance = |k: &&str| edits(&lower, &k.to_lowercase());
     // A word far longer than any known one is not measured: the work grows with the product of the lengths.

@@ -15,6 +15,7 @@ use super::source::Loaded;
 use super::view::ReloadReport;
 use super::{compile, difference, events, hold, receipts, start};
 use crate::model::adoption::{Adoption, adopt};
+use crate::model::rollout;
 use crate::store::{Batch, KeptReceipt};
 
 impl Controller {
@@ -47,7 +48,8 @@ impl Controller {
         if let Some(expected) = origin.expected_version.filter(|v| *v != current) {
             return Err(Rejected::StaleVersion { what: "the state".to_owned(), expected, current });
         }
-        let adoption = adopt(&old.desired, &compile::file_services(&loaded.spec), start::fresh_salt);
+        let mut adoption = adopt(&old.desired, &compile::file_services(&loaded.spec), start::fresh_salt);
+        rollout::fail_without(&mut adoption.desired, Timestamp::now());
         let report = report(&old, &loaded, &registry, &adoption);
         let mut batch = Batch::between(&old.desired, &adoption.desired);
         if report.changed {
@@ -55,6 +57,7 @@ impl Controller {
         }
         let version = adoption.desired.version;
         batch.events.extend(events::drains(&old.desired, &adoption.desired, &origin.actor));
+        batch.events.extend(events::rollouts(&old.desired, &adoption.desired));
         batch.events.extend(adoption.moves.iter().map(|m| events::moved_by_file(m, &origin.actor, version)));
         batch.receipts.extend(kept(origin, &report));
         if !batch.is_empty() {

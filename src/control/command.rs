@@ -10,6 +10,7 @@ pub use crate::model::drain::Part;
 use crate::model::job::State;
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::period;
+pub use crate::model::rollout::{Freezes, RolloutId};
 use crate::model::split::Split;
 
 /// Who asks, and under which conditions.
@@ -185,6 +186,80 @@ pub fn hold_time(text: &str) -> Result<Duration, Rejected> {
     period::parse(text).map_err(|wrong| Rejected::InvalidDuration(format!("{shown:?} {wrong}")))
 }
 
+/// A rollout that is to begin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RolloutStart {
+    /// The services that move in lockstep, at least one.
+    pub services: Vec<ServiceName>,
+    /// The candidate: a group that each of them has.
+    pub to: GroupName,
+    /// An object with any key of `rollout:` in the file: what is to be another way than the first service's plan says.
+    pub overrides: serde_json::Value,
+    /// Whether freezes count.
+    pub freeze: Freezes,
+    /// When it is to begin; none: now.
+    pub at: Option<Timestamp>,
+}
+
+/// What became of the wish to begin a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolloutStarted {
+    /// It is under way.
+    Begun {
+        /// Its number.
+        id: RolloutId,
+        /// The version of the desired state.
+        version: u64,
+    },
+    /// A job will begin it.
+    Scheduled {
+        /// The job's number.
+        job: u64,
+        /// The version of the desired state, which has not changed.
+        version: u64,
+    },
+}
+
+/// What is to be done with the rollout under way of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolloutWish {
+    /// Somebody agrees that it goes on.
+    Approve,
+    /// It stays where it is; its guards go on.
+    Pause,
+    /// It goes on.
+    Resume,
+    /// It goes on at once, whatever it waits for, approvals left out.
+    Advance,
+    /// It ends, and everything goes back to the stable split.
+    Abort,
+}
+
+impl RolloutWish {
+    /// Its name in the API.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Advance => "advance",
+            Self::Abort => "abort",
+        }
+    }
+}
+
+/// What a wish did to a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RolloutReceipt {
+    /// The rollout.
+    pub id: RolloutId,
+    /// The version of the desired state after it.
+    pub version: u64,
+    /// Whether anything was changed.
+    pub changed: bool,
+}
+
 /// What a change did to one service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceReceipt {
@@ -302,6 +377,58 @@ pub enum Rejected {
         /// Each upstream's last check.
         why: String,
     },
+    /// A rollout owns the split.
+    #[error(
+        "service {service} is in rollout {id} ({state}), which owns its split until it ends; abort it, or roll back"
+    )]
+    RolloutInProgress {
+        /// Which service.
+        service: ServiceName,
+        /// Which rollout.
+        id: RolloutId,
+        /// Where it is.
+        state: &'static str,
+    },
+    /// There is nothing to roll out.
+    #[error("group {group} of service {service} has everything already")]
+    AlreadyLive {
+        /// Which service.
+        service: ServiceName,
+        /// Which group.
+        group: GroupName,
+    },
+    /// No such rollout, or none under way.
+    #[error("{0}")]
+    NoRollout(String),
+    /// What was asked of a rollout means nothing where it is.
+    #[error("rollout {id} is {state}; {hint}")]
+    NotNow {
+        /// Which rollout.
+        id: RolloutId,
+        /// Where it is.
+        state: &'static str,
+        /// What can be done then.
+        hint: &'static str,
+    },
+    /// Somebody else has to agree.
+    #[error("{actor} has started rollout {id}, and somebody else has to agree")]
+    AnotherMustAgree {
+        /// Which rollout.
+        id: RolloutId,
+        /// Who has started it.
+        actor: String,
+    },
+    /// Nothing new begins now.
+    #[error("service {service} is frozen until {until}: no rollout begins; wait, or repeat with override_freeze")]
+    Frozen {
+        /// Which service.
+        service: ServiceName,
+        /// When it ends.
+        until: Timestamp,
+    },
+    /// A plan that makes no sense: one line per error.
+    #[error("the plan has {} error(s): {}", .0.len(), .0.join("; "))]
+    InvalidPlan(Vec<String>),
     /// How long to hold is none, or too long.
     #[error("{0}")]
     InvalidDuration(String),
@@ -345,6 +472,10 @@ impl From<ChangeError> for Rejected {
         match error {
             ChangeError::UnknownService { name, known } => Rejected::UnknownService { name, known },
             ChangeError::UnknownGroup { service, name, known } => Rejected::UnknownGroup { service, name, known },
+            ChangeError::RolloutInProgress { service, id, state } => Rejected::RolloutInProgress { service, id, state },
+            ChangeError::AlreadyLive { service, group } => Rejected::AlreadyLive { service, group },
+            ChangeError::NoRollout => Rejected::NoRollout("there is no such rollout under way".to_owned()),
+            ChangeError::NotNow { id, state } => Rejected::NotNow { id, state, hint: "this cannot be done then" },
         }
     }
 }

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::drains::Farewells;
+use super::fuses::{Fuse, Fuses};
 use super::hold::Holds;
 use super::registry::Registry;
 use crate::config::spec::{self, Address, Check, Endpoint, Protocol, Spec};
 use crate::model::adoption::FileService;
 use crate::model::change::{Desired, ServiceState};
 use crate::model::drain::Part;
+use crate::model::names::GroupName;
 use crate::routing::table::{Action, Entrance, Farewell, Group, Listener, Route, Routes, Service, Table, Upstream};
 
 /// The services of a file, as desired state sees them.
@@ -31,19 +33,24 @@ pub(super) fn file_services(spec: &Spec) -> Vec<FileService> {
     spec.services.iter().map(service).collect()
 }
 
-/// The table for `spec` and `desired`, over what lives in `registry`, with these `holds`; tunnels of `farewells` are to
-/// end.
+/// The table for `spec` and `desired`, over what lives in `registry`, with these `holds` and `fuses`; tunnels of
+/// `farewells` are to end.
 pub(super) fn compile(
     spec: &Spec,
     desired: &Desired,
     registry: &Registry,
     farewells: &Farewells,
     holds: &Holds,
+    fuses: &Fuses,
 ) -> Table {
     let services = spec.services.iter().map(|service| {
         let state = desired.services.get(service.name.as_str()).expect("adopting a file gives each service a state");
         let hold = holds.get(&service.name).map(|under_way| Arc::clone(&under_way.hold));
-        Arc::new(Service { hold, ..compiled(service, state, registry, farewells) })
+        let mut compiled = compiled(service, state, registry, farewells);
+        if let Some(fuse) = fuses.get(&service.name) {
+            watch(&mut compiled, fuse);
+        }
+        Arc::new(Service { hold, ..compiled })
     });
     Table {
         generation: 0,
@@ -97,6 +104,17 @@ fn compiled(service: &spec::Service, state: &ServiceState, registry: &Registry, 
     }
 }
 
+/// Puts a fuse to the group that is watched.
+fn watch(service: &mut Service, fuse: &Fuse) {
+    let index = |name: &GroupName| service.groups.iter().position(|g| g.name == *name);
+    // A reload may have removed either.
+    let (watched, instead) = (index(&fuse.group), index(&fuse.instead));
+    service.emergency = service.emergency.or(instead);
+    if let Some(watched) = watched {
+        service.groups[watched].fuse = Some(fuse.blows_at);
+    }
+}
+
 /// Without the query.
 fn probe_path(check: &Check) -> Option<String> {
     match check {
@@ -126,6 +144,7 @@ fn group(
         slow_start: service.slow_start,
         entrance: entrance(state, &part),
         farewell: farewell(service, &part, &upstreams, farewells),
+        fuse: None,
         upstreams,
         live: Arc::clone(registry.group(&service.name, &group.name)),
     }
@@ -202,8 +221,14 @@ mod tests {
     fn shares_candidate_and_routes_follow_the_desired_state() {
         let spec = samples::spec(&["http://127.0.0.1:1", "http://[::1]:80"]);
         let desired = adopt(&Desired::default(), &file_services(&spec), || Salt(5)).desired;
-        let table =
-            compile(&spec, &desired, &Registry::new(1).renewed(&spec).unwrap(), &Farewells::new(), &Holds::new());
+        let table = compile(
+            &spec,
+            &desired,
+            &Registry::new(1).renewed(&spec).unwrap(),
+            &Farewells::new(),
+            &Holds::new(),
+            &Fuses::new(),
+        );
         let shop = table.service("shop").unwrap();
         assert_eq!(shop.shares, [1_000_000, 0]);
         assert_eq!((shop.candidate, shop.emergency, shop.salt), (Some(1), None, Salt(5)));

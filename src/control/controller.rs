@@ -16,7 +16,6 @@ use tokio::time::{Instant, sleep_until};
 use super::command::{Force, Origin, Receipt, Rejected, Replaced, ServiceReceipt};
 use super::compile::compile;
 use super::drains::{self, DrainCommand};
-use super::events;
 use super::handover::{Keeping, Step};
 use super::hold::HoldAsked;
 use super::hold_switch::{self, HeldSwitch};
@@ -25,9 +24,11 @@ use super::journal::{Journal, Otherwise};
 use super::prober::{Target, Turn};
 use super::receipts::{self, Request};
 use super::registry::Registry;
+use super::rollouts::RolloutCommand;
 use super::running::{Running, Shared};
 use super::source::Loaded;
 use super::view::ReloadReport;
+use super::{events, fuses};
 use crate::model::change::{Decision, Move, decide};
 use crate::model::names::ServiceName;
 use crate::routing::publish::Publisher;
@@ -37,7 +38,7 @@ use crate::store::{Batch, KeptReceipt, NewEvent};
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a rollback waits for the store before it is published without.
-const ROLLBACK_PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const ROLLBACK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Turns of health that are written together at the most: after a start, all upstreams turn at once.
 const TURNS_TOGETHER: usize = 64;
@@ -57,6 +58,8 @@ pub(super) enum Command {
     Drain(DrainCommand),
     /// Something about jobs.
     Job(JobCommand),
+    /// Something about rollouts.
+    Rollout(RolloutCommand),
     /// An event for the audit log.
     Note(NewEvent),
     /// A step of a handover to another process.
@@ -155,6 +158,7 @@ impl Controller {
             }
             Command::Drain(command) => self.obey_drain(command).await,
             Command::Job(command) => self.obey_job(command).await,
+            Command::Rollout(command) => self.obey_rollout(command).await,
             Command::Handover { step, reply } => {
                 let _ = reply.send(self.take_step(step).await);
             }
@@ -180,7 +184,10 @@ impl Controller {
             return Ok(receipt);
         }
         self.check_versions(&request.intent().services(), origin)?;
-        let decision = self.decide(request)?;
+        let mut decision = self.decide(request)?;
+        if request.is_rollback() {
+            self.end_rollouts(&mut decision, origin);
+        }
         if decision.changed() && request.force() == Force::No {
             self.check_health(request, &decision)?;
         }
@@ -246,6 +253,7 @@ impl Controller {
         batch.events = events::changed(request, origin, &decision);
         let own = batch.events.len();
         batch.events.extend(events::drains(&old.desired, &decision.desired, &origin.actor));
+        batch.events.extend(events::rollouts(&old.desired, &decision.desired));
         let numbered = self.journal.numbered(&batch.events);
         let mut receipt = receipt(&decision, numbered[..own].last().map(|e| e.id));
         receipt.hold = hold_switch::was_held(&old.holds, request);
@@ -276,8 +284,10 @@ impl Controller {
     /// Compiles, publishes, and shows what is in force from now on.
     pub(super) fn publish(&mut self, next: Running) {
         let mut next = next.without_old_farewells();
-        let table = compile(&next.spec, &next.desired, &next.registry, &next.farewells, &next.holds);
+        let fuses = fuses::of(&next.desired);
+        let table = compile(&next.spec, &next.desired, &next.registry, &next.farewells, &next.holds, &fuses);
         drains::set_entrances(&table, &next.desired);
+        fuses::renew(&self.running.table, &table);
         self.publisher.publish(table);
         next.table = self.publisher.current();
         self.running = Arc::new(next);

@@ -15,13 +15,14 @@ use crate::model::drain::{Drain, Outcome, Part};
 use crate::model::job::{Job, Kind, Notify};
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::period;
+use crate::model::rollout::{Entry, Moving, Rollout};
 use crate::store::NewEvent;
 
 /// Longest text that came from a caller, in characters.
 const LONGEST: usize = 500;
 
 /// We ourselves as an actor.
-const OURSELVES: &str = "pointsman";
+pub(super) const OURSELVES: &str = "pointsman";
 
 /// A line about what this process does by itself.
 pub(super) fn own(kind: &str, detail: Value) -> NewEvent {
@@ -88,6 +89,53 @@ fn drain_line(service: &ServiceName, part: &Part, drain: &Drain, actor: &str) ->
         "reason": drain.end.as_ref().map(|end| sanitised(&end.why)),
     });
     event(actor, kind, Some(service.to_string()), detail)
+}
+
+/// One line for each entry of a timeline that is new on the way from `old` to `new`, and service.
+pub(super) fn rollouts(old: &Desired, new: &Desired) -> Vec<NewEvent> {
+    let mut lines = Vec::new();
+    for (id, rollout) in &new.rollouts {
+        let before = old.rollouts.get(id);
+        if before.is_some_and(|b| b == rollout) {
+            continue;
+        }
+        if let Some(entry) = rollout.timeline.last() {
+            let line = |m: &Moving| rollout_line(rollout, before, entry, &m.service);
+            lines.extend(rollout.services.iter().map(line));
+        }
+    }
+    lines
+}
+
+fn rollout_line(rollout: &Rollout, before: Option<&Rollout>, entry: &Entry, service: &ServiceName) -> NewEvent {
+    let kind = format!("rollout.{}", if before.is_none() { "started" } else { entry.state.as_str() });
+    let detail = json!({
+        "rollout": rollout.id.to_string(),
+        "to": rollout.to.as_str(),
+        "state": entry.state,
+        "before": before.map(|b| b.state.label()),
+        "share": entry.share.percent(),
+        "share_before": before.map(|b| b.share.percent()),
+        "step": rollout.step.map(|step| step + 1),
+        "steps": rollout.plan.steps.len(),
+        "cause": sanitised(&entry.cause),
+        "figures": entry.figures,
+    });
+    event(&entry.actor, &kind, Some(service.to_string()), detail)
+}
+
+/// A rollout was not begun or steered.
+pub(super) fn rollout_refused(kind: &str, asked: &Value, origin: &Origin, rejected: &Rejected) -> Vec<NewEvent> {
+    let detail = json!({ "asked": asked, "error": sanitised(&rejected.to_string()), "reason": reason(origin) });
+    let services = asked["services"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let line = |s: &str| event(&origin.actor, &format!("{kind}.refused"), Some(s.to_owned()), detail.clone());
+    services.map(line).collect()
+}
+
+/// A candidate has failed, and the way back leads to a group that is down.
+pub(super) fn rollout_stuck(rollout: &Rollout, service: &ServiceName, rejected: &Rejected) -> NewEvent {
+    let detail = json!({ "rollout": rollout.id.to_string(), "error": sanitised(&rejected.to_string()) });
+    event(OURSELVES, "rollout.stuck", Some(service.to_string()), detail)
 }
 
 /// A change of a drain that was not made.

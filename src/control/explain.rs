@@ -27,13 +27,15 @@ pub(super) fn explain(service: &Service, question: &Question) -> Explanation {
     };
     // Where clients without an id go when their group is down is drawn anew; any position serves as an example.
     let example = position.unwrap_or_else(|| Position::random(u64::MAX / 2));
-    let group = service.usable_group(preferred, example, |i| {
-        service.groups[i].entrance == Entrance::Open && service.groups[i].can_serve()
-    });
+    let group =
+        service.usable_group(preferred, example, |i| service.groups[i].is_open() && service.groups[i].can_serve());
     if group != Some(preferred) {
         let then = group.map_or("nobody else can serve".to_owned(), |g| format!("{} takes over", name(service, g)));
-        let closed = service.groups[preferred].entrance != Entrance::Open;
-        let not = if closed { "is being drained, or was" } else { "has no healthy upstream" };
+        let not = match &service.groups[preferred] {
+            group if group.entrance != Entrance::Open => "is being drained, or was",
+            group if group.has_blown() => "could not be connected to, and is kept from users",
+            _ => "has no healthy upstream",
+        };
         why = format!("{why}; {} {not}, {then}", name(service, preferred));
     }
     Explanation {
@@ -96,6 +98,7 @@ mod tests {
     use crate::config::spec::{Rule, Spec};
     use crate::control::compile::{compile, file_services};
     use crate::control::drains::Farewells;
+    use crate::control::fuses::Fuses;
     use crate::control::hold::Holds;
     use crate::control::registry::Registry;
     use crate::control::samples;
@@ -105,6 +108,7 @@ mod tests {
     use crate::model::health::Health;
     use crate::model::matching::{Conditions, Expected};
     use crate::model::names::GroupName;
+    use crate::model::outcome::Outcome;
     use crate::model::split::{Share, Split};
 
     fn service(blue: f64, healthy: [bool; 2]) -> Arc<Service> {
@@ -118,8 +122,14 @@ mod tests {
         shop.rules = vec![Rule { when: Conditions { cookies: vec![beta], ..Conditions::default() }, group: green }];
         spec.services = vec![Arc::new(shop)];
         let desired = adopt(&Desired::default(), &file_services(&spec), || Salt(5)).desired;
-        let table =
-            compile(&spec, &desired, &Registry::new(1).renewed(&spec).unwrap(), &Farewells::new(), &Holds::new());
+        let table = compile(
+            &spec,
+            &desired,
+            &Registry::new(1).renewed(&spec).unwrap(),
+            &Farewells::new(),
+            &Holds::new(),
+            &Fuses::new(),
+        );
         for (group, healthy) in table.services[0].groups.iter().zip(healthy) {
             group.upstreams[0].live.set_health(if healthy { Health::Healthy } else { Health::Unhealthy });
         }
@@ -157,6 +167,12 @@ mod tests {
         assert_eq!((explained.by, explained.preferred.as_str()), ("random", "blue"));
         assert_eq!(explained.group.unwrap().as_str(), "green");
         assert!(explained.why.contains("blue 75 %, green 25 %; blue has no healthy upstream, green takes over"));
+        let mut watched = Arc::into_inner(service(75.0, [true, true])).unwrap();
+        watched.groups[0].fuse = Some(1);
+        watched.groups[0].live.note_failure(Outcome::ConnectFailed, Some(1));
+        let explained = explain(&watched, &Question::default());
+        assert_eq!(explained.group.unwrap().as_str(), "green");
+        assert!(explained.why.contains("blue could not be connected to, and is kept from users"), "{}", explained.why);
         let nobody = explain(&service(100.0, [false, true]), &Question::default());
         assert_eq!(nobody.group, None);
     }

@@ -3,12 +3,17 @@
 use super::command::Rejected;
 use super::drains;
 use super::handle::unknown;
+use super::rollouts;
 use super::running::{Running, Shared};
-use super::view::{AdmissionView, DrainView, GroupView, HoldCounts, ListenerView, ServiceView, UpstreamView};
+use super::view::{
+    AdmissionView, DrainView, GroupView, HoldCounts, ListenerView, RolloutView, ServiceView, UpstreamView,
+};
 use crate::config::spec::Bind;
 use crate::model::change::ServiceState;
 use crate::model::drain::Part;
 use crate::model::outcome::Outcome;
+use crate::model::rollout::RolloutId;
+use crate::model::split::Split;
 use crate::routing::admission::Admission;
 use crate::routing::live::Health;
 use crate::routing::sockets::Sockets;
@@ -31,9 +36,21 @@ pub(super) fn service(shared: &Shared, running: &Running, service: &Service) -> 
         live: state.split.live().clone(),
         candidate: state.candidate().cloned(),
         groups: service.groups.iter().map(|g| group(shared, service, g, state)).collect(),
-        pending_file_split: None,
+        pending_file_split: pending(running, service, state),
         hold: running.holds.get(&service.name).filter(|h| h.hold.is_on()).map(|h| h.view()),
+        rollout: state_of(shared, running, service),
     })
+}
+
+/// The rollout under way.
+fn state_of(shared: &Shared, running: &Running, service: &Service) -> Option<RolloutView> {
+    running.desired.rollout(service.name.as_str()).map(|rollout| rollouts::view(shared, running, rollout))
+}
+
+/// The file's split, where a rollout keeps it back.
+fn pending(running: &Running, service: &Service, state: &ServiceState) -> Option<Split> {
+    let spec = running.spec.services.iter().find(|s| s.name == service.name)?;
+    (!spec.split.same_traffic(&state.file_split)).then(|| spec.split.clone())
 }
 
 fn group(shared: &Shared, service: &Service, group: &Group, state: &ServiceState) -> GroupView {
@@ -84,6 +101,29 @@ pub(super) fn drain(shared: &Shared, service: &str, part: &Part) -> Result<Drain
     state.known(&table.name, &part.group)?;
     let drain = state.drains.get(part).ok_or_else(no_drain)?;
     Ok(drains::view(shared, table, part, drain))
+}
+
+/// The rollout under way of `service`.
+pub(super) fn current_rollout(shared: &Shared, service: &str) -> Result<RolloutView, Rejected> {
+    let running = shared.running.load();
+    let table = running.table.service(service).ok_or_else(|| unknown(&running.table, service))?;
+    let none = || Rejected::NoRollout(format!("service {service} has no rollout under way"));
+    state_of(shared, &running, table).ok_or_else(none)
+}
+
+/// The rollout with this number, as far as it is in memory.
+pub(super) fn rollout(shared: &Shared, id: RolloutId) -> Result<RolloutView, Rejected> {
+    let running = shared.running.load();
+    let none = || Rejected::NoRollout(format!("there is no rollout {id}"));
+    running.desired.rollouts.get(&id).map(|r| rollouts::view(shared, &running, r)).ok_or_else(none)
+}
+
+/// The rollouts of `service` that are in memory, newest first.
+pub(super) fn rollouts(shared: &Shared, service: &str, limit: usize) -> Result<Vec<RolloutView>, Rejected> {
+    let running = shared.running.load();
+    running.table.service(service).ok_or_else(|| unknown(&running.table, service))?;
+    let of_it = running.desired.rollouts.values().rev().filter(|r| r.moves(service));
+    Ok(of_it.take(limit).map(|r| rollouts::view(shared, &running, r)).collect())
 }
 
 /// Listeners, in the order of the file.

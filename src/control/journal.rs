@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::jobs::Jobs;
 use crate::model::change::Desired;
 use crate::model::job::Job;
+use crate::model::rollout::RolloutId;
 use crate::store::{Batch, Event, KeptReceipt, NewEvent, Store, StoreError, Stored, Unavailable};
 
 /// The store, shared with readers. Locked on blocking threads only.
@@ -41,6 +42,8 @@ pub(super) struct Journal {
     jobs: Arc<Jobs>,
     /// Number of the last event that is known to be durable.
     last_event: u64,
+    /// The greatest number that a rollout had when the store was opened.
+    last_rollout: u64,
     /// In force, but not durable.
     unwritten: Batch,
     late: Option<Late>,
@@ -78,10 +81,10 @@ pub(super) enum Otherwise {
 type Commit = JoinHandle<Result<Vec<Event>, StoreError>>;
 
 impl Journal {
-    /// Writes behind the event `last_event`.
-    pub(super) fn new(store: SharedStore, last_event: u64, jobs: Arc<Jobs>) -> Self {
+    /// Writes behind the event `last_event` and the rollout `last_rollout`.
+    pub(super) fn new(store: SharedStore, last_event: u64, last_rollout: u64, jobs: Arc<Jobs>) -> Self {
         let (unwritten, trouble) = (Batch::default(), watch::channel(None).0);
-        Self { store, jobs, last_event, unwritten, late: None, retry: None, trouble }
+        Self { store, jobs, last_event, last_rollout, unwritten, late: None, retry: None, trouble }
     }
 
     /// What is wrong with the store.
@@ -89,9 +92,20 @@ impl Journal {
         self.trouble.subscribe()
     }
 
+    /// The number that the next rollout gets, where `desired` has the newest ones.
+    pub(super) fn next_rollout(&self, desired: &Desired) -> RolloutId {
+        let newest = desired.rollouts.keys().next_back().map_or(0, |id| id.0);
+        RolloutId(newest.max(self.last_rollout) + 1)
+    }
+
+    /// The number that the next event will get.
+    fn next_event(&self) -> u64 {
+        self.last_event + self.unwritten.events.len() as u64 + 1
+    }
+
     /// These events with the numbers that they will get when they are written next.
     pub(super) fn numbered(&self, events: &[NewEvent]) -> Vec<Event> {
-        let first = self.last_event + self.unwritten.events.len() as u64 + 1;
+        let first = self.next_event();
         (first..).zip(events).map(|(id, line)| Event { id, line: line.clone() }).collect()
     }
 
@@ -250,6 +264,7 @@ impl Journal {
             Err(_) => return Err(slow(patience)),
         };
         self.last_event = self.last_event.max(stored.last_event);
+        self.last_rollout = self.last_rollout.max(stored.last_rollout);
         self.recovered();
         Ok(stored)
     }

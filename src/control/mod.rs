@@ -13,6 +13,8 @@ mod drift;
 mod events;
 mod explain;
 mod figures;
+pub mod freeze;
+mod fuses;
 mod gather;
 pub mod handle;
 pub mod handover;
@@ -26,6 +28,7 @@ mod receipts;
 mod registry;
 mod reload;
 mod resolver;
+mod rollouts;
 mod running;
 #[cfg(test)]
 pub(crate) mod samples;

@@ -12,14 +12,15 @@ use super::drains::{Farewells, Progresses};
 use super::figures::Figures;
 use super::hold::Holds;
 use super::jobs::Jobs;
-use super::outgoing::Outgoing;
+use super::outgoing::Client;
 use super::prober::Board;
 use super::registry::Registry;
+use super::rollouts::Verdicts;
 use super::view::{self, Readiness};
 use super::window::Windows;
 use crate::config::spec::Spec;
 use crate::model::change::Desired;
-use crate::routing::table::{Entrance, Group, Table};
+use crate::routing::table::{Group, Table};
 use crate::store;
 
 /// Events that a slow receiver may be behind before it misses some.
@@ -61,9 +62,11 @@ pub(super) struct Shared {
     /// Written by the journal; that one is begun, by the runner.
     pub(super) jobs: Arc<Jobs>,
     /// Asks others over HTTP.
-    pub(super) outgoing: Outgoing,
+    pub(super) client: Client,
     /// How drains are getting on. Written by the drainer, for those under way.
     pub(super) drains: Progresses,
+    /// How rollouts are getting on. Written by the tasks that drive them.
+    pub(super) verdicts: Verdicts,
     /// Whether the process that this one has taken over from still has requests.
     pub(super) predecessor: AtomicBool,
     /// Whether the state is another process's, which also asks the hooks of drains. Written by the controller.
@@ -91,7 +94,7 @@ impl Shared {
         first_round: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            outgoing: Outgoing::new(running.spec.resolver.servers.clone()),
+            client: Client::new(&running.spec.resolver.servers),
             running: ArcSwap::new(running),
             jobs,
             board: Arc::default(),
@@ -101,6 +104,7 @@ impl Shared {
             store_trouble,
             first_round,
             drains: Progresses::default(),
+            verdicts: Verdicts::default(),
             predecessor: AtomicBool::new(false),
             away: AtomicBool::new(false),
             published: watch::channel(0).0,
@@ -175,7 +179,7 @@ impl Shared {
         let running = self.running.load();
         let dead = running.table.services.iter().filter(|service| {
             let takes_over = |i: usize| service.shares[i] > 0 || service.emergency == Some(i);
-            let serves = |group: &Group| group.entrance == Entrance::Open && group.can_serve();
+            let serves = |group: &Group| group.is_open() && group.can_serve();
             !service.groups.iter().enumerate().any(|(i, g)| takes_over(i) && serves(g))
         });
         dead.map(|s| format!("service {}: no group with a share has a healthy upstream", s.name)).collect()

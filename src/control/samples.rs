@@ -97,6 +97,7 @@ pub(crate) fn service(name: &str, urls: &[&str]) -> Service {
         retries: Retries { attempts: 2, budget: Share::from_percent(20.0).unwrap(), across_groups: true },
         limits: Limits::default(),
         hold: Hold::default(),
+        rollout: crate::model::rollout::plan::Plan::default(),
         drain: Drain { timeout: Duration::from_secs(30), tunnels: TunnelClose::default(), hook: None },
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -23,10 +24,11 @@ use super::registry::Registry;
 use super::reload::{Reloader, Watch};
 use super::running::{Running, Shared};
 use super::source::{Loaded, Source};
-use super::{drains, events, gather, jobs, resolver};
+use super::{drains, events, fuses, gather, jobs, resolver, rollouts};
 use crate::model::adoption::{Adoption, adopt};
 use crate::model::change::Desired;
 use crate::model::cohort::Salt;
+use crate::model::rollout;
 use crate::routing::inherited::Inherited;
 use crate::routing::publish::{self, Publisher, Reader};
 use crate::store::{Batch, Store, StoreError, Stored};
@@ -134,12 +136,17 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     let StartOptions { prepared, source, store, watch, before } = options;
     let store: SharedStore = Arc::new(Mutex::new(store));
     let stored = load(&store).await?;
-    let adoption = adopt(&stored.desired, &file_services(&prepared.loaded.spec), fresh_salt);
+    let mut adoption = adopt(&stored.desired, &file_services(&prepared.loaded.spec), fresh_salt);
+    rollout::fail_without(&mut adoption.desired, Timestamp::now());
+    if before == Before::Nobody {
+        rollout::pause_all(&mut adoption.desired, Timestamp::now());
+    }
     let (publisher, reader, running) = first_publication(prepared, &adoption.desired);
     let jobs = Arc::<Jobs>::default();
     jobs.load(stored.jobs.clone(), stored.last_job);
     jobs.tell(&running.spec.webhooks);
-    let mut journal = Journal::new(Arc::clone(&store), stored.last_event, Arc::clone(&jobs));
+    let mut journal =
+        Journal::new(Arc::clone(&store), stored.last_event, stored.last_rollout, Arc::clone(&jobs));
     let round = watch::channel(false);
     let shared = Arc::new(Shared::new(Arc::clone(&running), jobs, journal.trouble(), round.1));
     // Ahead of whoever watches over drains: his first look must not find that all have gone.
@@ -160,6 +167,7 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     others.spawn(first_round(Arc::clone(&shared), round.0));
     others.spawn(jobs::run(Arc::clone(&shared), commands.clone()));
     others.spawn(drains::run(Arc::clone(&shared), commands.clone(), reader.clone()));
+    others.spawn(rollouts::run(Arc::clone(&shared), commands.clone(), reader.clone()));
     let reloader = Reloader { source: Arc::clone(&source), shared: Arc::clone(&shared), commands: commands.clone() };
     others.spawn(reloader.run(reloads_in, watch));
     let (shared_too, keeping) = (Arc::clone(&shared), Keeping::Ours);
@@ -198,7 +206,7 @@ pub async fn prepare(loaded: Loaded, mut inherited: Inherited) -> Result<(Prepar
 fn first_publication(prepared: Prepared, desired: &Desired) -> (Publisher, Reader, Arc<Running>) {
     let Prepared { loaded, registry } = prepared;
     let spec = Arc::new(loaded.spec);
-    let table = compile(&spec, desired, &registry, &Farewells::new(), &Holds::new());
+    let table = compile(&spec, desired, &registry, &Farewells::new(), &Holds::new(), &fuses::of(desired));
     drains::set_entrances(&table, desired);
     let (publisher, reader) = publish::channel(table);
     let running = Running {
@@ -219,6 +227,7 @@ fn first_publication(prepared: Prepared, desired: &Desired) -> (Publisher, Reade
 async fn write_start(journal: &mut Journal, stored: &Stored, adoption: &Adoption) -> Vec<crate::store::Event> {
     let mut batch = Batch::between(&stored.desired, &adoption.desired);
     let version = adoption.desired.version;
+    batch.events.extend(events::rollouts(&stored.desired, &adoption.desired));
     batch.events.push(events::own("start", json!({ "pointsman": env!("CARGO_PKG_VERSION"), "version": version })));
     for moved in &adoption.moves {
         let why = events::file_reason(moved.reason);

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 
 use crate::model::drain::{Drain, Part};
 use crate::model::names::{GroupName, ListenerName, ServiceName};
+pub use crate::model::rollout::{Entry, Figure, Rollout, RolloutId, State as RolloutState};
 use crate::model::split::Split;
+use crate::model::verdict;
 use crate::routing::live::{GroupTotals, Health};
 
 /// A service and all that goes on in it.
@@ -28,6 +30,30 @@ pub struct ServiceView {
     pub pending_file_split: Option<Split>,
     /// New requests wait.
     pub hold: Option<HoldView>,
+    /// The rollout under way.
+    pub rollout: Option<RolloutView>,
+}
+
+/// A rollout, and what its guards say.
+#[derive(Clone, Debug)]
+pub struct RolloutView {
+    /// Where it is, how it came there and how it is to go on.
+    pub rollout: Rollout,
+    /// What is thought of the candidate, by service; none when nobody has judged it yet, or not any more.
+    pub verdict: Option<VerdictView>,
+    /// How long it has been busy with what it is busy with, in seconds, pauses left out.
+    pub spent: Option<f64>,
+    /// How its drains have ended or are getting on.
+    pub drains: Vec<DrainView>,
+}
+
+/// What is thought of a candidate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerdictView {
+    /// Fail when any guard of any service has failed; pass when all have passed.
+    pub status: verdict::Status,
+    /// One row for each guard of each service.
+    pub rows: Vec<(ServiceName, verdict::Row)>,
 }
 
 /// A hold under way.

@@ -3,6 +3,7 @@
 use super::command::Rejected;
 use super::controller::Controller;
 use super::receipts::Request;
+use super::running::Shared;
 use crate::model::change::Decision;
 use crate::model::split::{Share, Split};
 use crate::routing::table::{Entrance, Group, Service, Upstream};
@@ -19,7 +20,10 @@ impl Controller {
                 continue;
             }
             let (service_name, group) = (moved.service.clone(), moved.after.live().clone());
-            let why = service.group_index(group.as_str()).map(|i| self.why(&service.groups[i])).unwrap_or_default();
+            let why = service
+                .group_index(group.as_str())
+                .map(|i| self.shared.why_unhealthy(&service.groups[i]))
+                .unwrap_or_default();
             return Err(if request.is_rollback() {
                 Rejected::StableGroupUnhealthy { service: service_name, group, why }
             } else {
@@ -28,9 +32,11 @@ impl Controller {
         }
         Ok(())
     }
+}
 
+impl Shared {
     /// Each upstream's last check.
-    fn why(&self, group: &Group) -> String {
+    pub(super) fn why_unhealthy(&self, group: &Group) -> String {
         group.upstreams.iter().map(|u| self.why_not(u)).collect::<Vec<_>>().join("; ")
     }
 
@@ -39,7 +45,7 @@ impl Controller {
         if upstream.live.entrance() != Entrance::Open {
             return format!("{url} is drained; open it again with `pointsman drain --cancel … --upstream {url}`");
         }
-        match self.shared.board.last(upstream.live.id) {
+        match self.board.last(upstream.live.id) {
             None => format!("{url} has not been checked yet"),
             Some(check) if check.ok => format!("{url} is not healthy yet; its last check passed"),
             Some(check) => check.why,

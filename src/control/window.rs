@@ -69,6 +69,7 @@ impl Windows {
 fn figures(before: &GroupTotals, now: &GroupTotals, elapsed: Duration) -> Window {
     let sum = |totals: &GroupTotals| totals.codes.iter().map(|(_, n)| n).sum::<u64>();
     let requests = sum(now).saturating_sub(sum(before));
+    let attempts = now.attempts.saturating_sub(before.attempts);
     let errors = now.failures.saturating_sub(before.failures);
     let counts: Vec<u64> = (0..now.durations.len())
         .map(|i| now.durations[i].saturating_sub(before.durations.get(i).copied().unwrap_or(0)))
@@ -80,7 +81,7 @@ fn figures(before: &GroupTotals, now: &GroupTotals, elapsed: Duration) -> Window
         requests,
         errors,
         rps: requests as f64 / elapsed.as_secs_f64().max(1.0),
-        error_rate: if some { (errors as f64 / requests as f64).min(1.0) } else { 0.0 },
+        error_rate: if attempts > 0 { errors as f64 / attempts as f64 } else { 0.0 },
         mean_ms: some.then(|| now.micros.saturating_sub(before.micros) as f64 / requests as f64 / 1000.0),
         p50_ms: quantile(0.5),
         p95_ms: quantile(0.95),
@@ -119,13 +120,14 @@ mod tests {
                 assert_eq!((window.seconds, window.requests), (10, 20));
             }
         }
-        live.slot(0).attempted(Outcome::ServerError);
+        live.slot(0).tally.ended(Outcome::ServerError);
+        (0..3).for_each(|_| live.slot(0).tally.ended(Outcome::Ok));
         let window = of(&windows, &live);
         assert!((60..=61).contains(&window.seconds), "{window:?}");
         assert_eq!(window.requests, 2 * window.seconds);
         assert!((window.rps - 2.0).abs() < 0.05 && (window.mean_ms.unwrap() - 10.0).abs() < 0.001, "{window:?}");
         assert!((window.p99_ms.unwrap() / 10.0 - 1.0).abs() < 0.07, "{window:?}");
-        assert_eq!(window.errors, 1);
+        assert_eq!((window.errors, window.error_rate), (1, 0.25));
     }
 
     #[tokio::test(start_paused = true)]

@@ -62,7 +62,8 @@ pub struct Adoption {
 #[must_use]
 pub fn adopt(desired: &Desired, file: &[FileService], mut fresh_salt: impl FnMut() -> Salt) -> Adoption {
     let version = desired.version + 1;
-    let mut next = Desired { version, services: BTreeMap::new(), retired: desired.retired.clone() };
+    let (services, retired, rollouts) = (BTreeMap::new(), desired.retired.clone(), desired.rollouts.clone());
+    let mut next = Desired { version, services, retired, rollouts };
     next.retired.extend(desired.services.clone());
     let mut moves = Vec::new();
     for service in file {
@@ -73,7 +74,8 @@ pub fn adopt(desired: &Desired, file: &[FileService], mut fresh_salt: impl FnMut
             }
             Some(old) => {
                 let returned = !desired.services.contains_key(service.name.as_str());
-                let (state, reason) = adopted(&old, service, version);
+                let owned = desired.rollout(service.name.as_str()).map_or(Owner::Anybody, |_| Owner::Rollout);
+                let (state, reason) = adopted(&old, service, version, owned);
                 let returned = (returned && !state.split.same_traffic(&service.split)).then_some(FileReason::Returned);
                 if let Some(reason) = reason.or(returned) {
                     let (service, after) = (service.name.clone(), state.split.clone());
@@ -90,11 +92,19 @@ pub fn adopt(desired: &Desired, file: &[FileService], mut fresh_salt: impl FnMut
     Adoption { desired: next, moves }
 }
 
+/// Who moves a service's traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Anybody,
+    /// What the file says of the split is kept back until the rollout ends.
+    Rollout,
+}
+
 /// One service's next state, and why its traffic moved, where it did.
-fn adopted(old: &ServiceState, file: &FileService, version: u64) -> (ServiceState, Option<FileReason>) {
+fn adopted(old: &ServiceState, file: &FileService, version: u64, owner: Owner) -> (ServiceState, Option<FileReason>) {
     let fit = |split: &Split| over(file.groups.iter(), split);
     let file_split = fit(&file.split).unwrap_or_else(|| file.split.clone());
-    let edited = !file_split.same_traffic(&old.file_split);
+    let edited = owner == Owner::Anybody && !file_split.same_traffic(&old.file_split);
     let (split, reason) = match fit(&old.split) {
         _ if edited => (file_split.clone(), FileReason::Edited),
         Some(kept) => (kept, FileReason::Edited),
@@ -112,6 +122,8 @@ fn adopted(old: &ServiceState, file: &FileService, version: u64) -> (ServiceStat
         Some(url) => file.upstreams.iter().any(|(group, known)| *group == p.group && known == url),
     };
     let drains = old.drains.iter().filter(|(part, _)| kept(part)).map(|(p, d)| (p.clone(), d.clone())).collect();
+    let kept_back = owner == Owner::Rollout && reason != FileReason::GroupGone;
+    let file_split = if kept_back { fit(&old.file_split).unwrap_or(file_split) } else { file_split };
     (ServiceState { split, stable, file_split, salt: old.salt, version, drains }, moved.then_some(reason))
 }
 

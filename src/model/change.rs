@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::cohort::Salt;
 use super::drain::{Drains, Wanted};
 use super::names::{GroupName, ServiceName};
+use super::rollout::{Rollout, RolloutId};
 use super::split::{Share, Split};
 
 /// Whether a split becomes the stable one on purpose.
@@ -53,6 +54,26 @@ pub struct Desired {
     /// Services that the file named once: taken up again when it names them again, so that a slip in the file does
     /// not throw users back to an old version.
     pub retired: BTreeMap<ServiceName, ServiceState>,
+    /// Rollouts under way, and of each service the last one that has ended.
+    pub rollouts: BTreeMap<RolloutId, Rollout>,
+}
+
+impl Desired {
+    /// The rollout under way of `service`.
+    #[must_use]
+    pub fn rollout(&self, service: &str) -> Option<&Rollout> {
+        self.rollouts.values().find(|r| !r.state.is_over() && r.moves(service))
+    }
+
+    /// Whether somebody else than a rollout may move `service`.
+    ///
+    /// # Errors
+    /// [`ChangeError::RolloutInProgress`].
+    pub fn may_be_moved(&self, service: &ServiceName) -> Result<(), ChangeError> {
+        let Some(rollout) = self.rollout(service.as_str()) else { return Ok(()) };
+        let (id, state) = (rollout.id, rollout.state.label());
+        Err(ChangeError::RolloutInProgress { service: service.clone(), id, state })
+    }
 }
 
 /// What somebody wants to be changed.
@@ -110,6 +131,37 @@ pub enum ChangeError {
         name: String,
         /// Comma-separated.
         known: String,
+    },
+    /// A rollout owns the split.
+    #[error(
+        "service {service} is in rollout {id} ({state}), which owns its split until it ends; abort it, or roll back"
+    )]
+    RolloutInProgress {
+        /// Which service.
+        service: ServiceName,
+        /// Which rollout.
+        id: RolloutId,
+        /// Where it is.
+        state: &'static str,
+    },
+    /// There is nothing to roll out.
+    #[error("group {group} of service {service} has everything already")]
+    AlreadyLive {
+        /// Which service.
+        service: ServiceName,
+        /// Which group.
+        group: GroupName,
+    },
+    /// No such rollout is under way.
+    #[error("there is no such rollout under way")]
+    NoRollout,
+    /// What was said to a rollout means nothing where it is.
+    #[error("rollout {id} is {state}; this cannot be done then")]
+    NotNow {
+        /// Which rollout.
+        id: RolloutId,
+        /// Where it is.
+        state: &'static str,
     },
 }
 
@@ -172,6 +224,9 @@ pub fn decide(desired: &Desired, intent: &Intent, at: Timestamp) -> Result<Decis
     let mut moves = Vec::new();
     for name in intent.services() {
         let state = next.services.get_mut(name.as_str()).ok_or_else(|| unknown_service(desired, name))?;
+        if !matches!(intent, Intent::Rollback { .. }) {
+            desired.may_be_moved(name)?;
+        }
         let old = state.clone();
         state.follow(name, intent)?;
         let changed = *state != old;
@@ -209,7 +264,7 @@ impl Decision {
     }
 }
 
-pub(super) fn unknown_service(desired: &Desired, name: &ServiceName) -> ChangeError {
+pub(crate) fn unknown_service(desired: &Desired, name: &ServiceName) -> ChangeError {
     ChangeError::UnknownService { name: name.to_string(), known: listed(desired.services.keys()) }
 }
 

@@ -227,6 +227,9 @@ fn decided(
     part: &Part,
     change: impl FnOnce(&mut ServiceState) -> bool,
 ) -> Result<Decision, ChangeError> {
+    if part.upstream.is_none() {
+        desired.may_be_moved(service)?;
+    }
     let mut next = desired.clone();
     let unknown = || super::change::unknown_service(desired, service);
     let state = next.services.get_mut(service.as_str()).ok_or_else(unknown)?;

@@ -51,6 +51,18 @@ impl Outcome {
     pub fn is_failure(self) -> bool {
         matches!(self, Outcome::ServerError | Outcome::ConnectFailed | Outcome::TimedOut | Outcome::Broken)
     }
+
+    /// Whether it is held against the upstream that an attempt has asked for a WebSocket and got none. An answer of 3xx
+    /// or 4xx has something against the client (it is to log in, it has a session that is over); one of 2xx knows
+    /// nothing of WebSockets there.
+    #[must_use]
+    pub fn fails_handshake(self, status: Option<u16>) -> bool {
+        match self {
+            Outcome::Ok => !matches!(status, Some(300..=499)),
+            Outcome::Unprocessed | Outcome::ClientGone => false,
+            _ => self.is_failure(),
+        }
+    }
 }
 
 /// How a tunnel ended.
@@ -79,5 +91,21 @@ impl TunnelEnd {
             Self::Idle => "idle",
             Self::Told => "told",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_websocket_that_was_not_opened_is_held_against_the_upstream_unless_the_client_was_at_fault() {
+        let fails = |outcome: Outcome, status| outcome.fails_handshake(status);
+        assert!(fails(Outcome::Ok, Some(200)) && fails(Outcome::Ok, None) && fails(Outcome::ServerError, Some(503)));
+        assert!(fails(Outcome::ConnectFailed, None) && fails(Outcome::TimedOut, None) && fails(Outcome::Broken, None));
+        for status in [302, 401, 404, 426] {
+            assert!(!fails(Outcome::Ok, Some(status)), "{status}");
+        }
+        assert!(!fails(Outcome::ClientGone, None) && !fails(Outcome::Unprocessed, None));
     }
 }

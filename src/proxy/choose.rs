@@ -188,7 +188,7 @@ fn group(
 /// `preferred`, or whoever stands in for it: first among groups that are known to be healthy, then among those not
 /// known to be unhealthy (a service that was configured a moment ago has no verdict yet).
 fn by_health(service: &Service, preferred: usize, place: Place, may: impl Fn(usize) -> bool) -> Option<usize> {
-    let open = |i: usize| may(i) && service.groups[i].entrance == Entrance::Open;
+    let open = |i: usize| may(i) && service.groups[i].is_open();
     let among = |worst| {
         let may = |i: usize| open(i) && usable(&service.groups[i], worst, Comer::User);
         service.usable_group(preferred, place.position, may)

@@ -2,7 +2,8 @@
 //! byte of its answer.
 //!
 //! Whatever way a request ends (answered, failed, its client gone), dropping its [`Exchange`] gives back what it held
-//! and counts what happened.
+//! and counts what happened. What users did counts at the group of each attempt, for verdicts (see
+//! [`crate::routing::live::Tally`]).
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -15,8 +16,9 @@ use super::worker::Worker;
 use crate::config::spec::SendsTo;
 use crate::model::outcome::Outcome;
 use crate::routing::admission::Admitted;
-use crate::routing::live::UpstreamLive;
+use crate::routing::live::{GroupSlot, UpstreamLive};
 use crate::routing::publish::Snapshot;
+use crate::routing::table::Group;
 use crate::telemetry::access_log::Record;
 
 /// The code that is counted for a request whose client left before the answer's head (nginx's 499).
@@ -33,13 +35,28 @@ pub(super) struct Exchange {
     /// Its place among the requests of the service, where their number is limited.
     admitted: Option<Admitted>,
     bound: Bound,
-    started: Instant,
+    began: Began,
     attempt: Option<Attempt>,
     answered: Option<u16>,
     /// The worker's second in which that was.
     answered_at: u64,
     kind: Kind,
     pub(super) record: Option<Box<Record>>,
+}
+
+/// When a request began, read once: clocks are read as little as possible.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Began {
+    pub(super) request: Instant,
+    /// Its first attempt: the same, unless the request had to wait before it got its group. None once there was one.
+    pub(super) attempt: Option<Instant>,
+}
+
+/// What an attempt asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    Answer,
+    WebSocket,
 }
 
 /// Whether a request must stay at its group.
@@ -65,6 +82,8 @@ struct Attempt {
     service: usize,
     group: usize,
     upstream: usize,
+    began: Instant,
+    wants: Wants,
 }
 
 impl Exchange {
@@ -72,7 +91,7 @@ impl Exchange {
         client: &Client,
         claim: Claim,
         admitted: Option<Admitted>,
-        started: Instant,
+        began: Began,
         record: Option<Box<Record>>,
     ) -> Self {
         let budget = claim.service().retries.budget.ppm();
@@ -84,7 +103,7 @@ impl Exchange {
             claim,
             admitted,
             bound,
-            started,
+            began,
             attempt: None,
             answered: None,
             answered_at: 0,
@@ -98,6 +117,11 @@ impl Exchange {
         self.claim.service().retries.across_groups && self.bound == Bound::No
     }
 
+    /// Whether its group has been cut off from users since it was chosen.
+    pub(super) fn is_kept_away(&self) -> bool {
+        self.is_of_user() && self.claim.group().has_blown()
+    }
+
     /// On whose behalf it comes to upstreams.
     pub(super) fn comer(&self) -> Comer {
         match self.bound {
@@ -107,9 +131,11 @@ impl Exchange {
     }
 
     /// An attempt at the upstream with this index begins.
-    pub(super) fn begin_attempt(&mut self, upstream: usize) {
+    pub(super) fn begin_attempt(&mut self, upstream: usize, wants: Wants) {
         let Claim { snapshot, service, group, .. } = &self.claim;
-        let attempt = Attempt { snapshot: Rc::clone(snapshot), service: *service, group: *group, upstream };
+        let (snapshot, service, group) = (Rc::clone(snapshot), *service, *group);
+        let began = self.began.attempt.take().unwrap_or_else(Instant::now);
+        let attempt = Attempt { snapshot, service, group, upstream, began, wants };
         let slot = attempt.live().slot(self.worker.index);
         slot.in_flight.enter();
         slot.last.set(self.worker.unix());
@@ -123,17 +149,55 @@ impl Exchange {
     /// The attempt under way has ended; nothing when none is.
     pub(super) fn finish_attempt(&mut self, outcome: Outcome) {
         let Some(attempt) = self.attempt.take() else { return };
+        self.count(&attempt, outcome);
+        if attempt.wants == Wants::WebSocket && self.is_of_user() && outcome.fails_handshake(self.answered) {
+            self.slot_of(&attempt).tally.failed_handshake();
+        }
+    }
+
+    /// An attempt that is over.
+    fn count(&self, attempt: &Attempt, outcome: Outcome) {
         let slot = attempt.live().slot(self.worker.index);
         slot.in_flight.leave();
         slot.attempts[outcome as usize].add(1);
-        let group = &attempt.snapshot.services[attempt.service].groups[attempt.group];
-        group.live.slot(self.worker.index).attempted(outcome);
+        if self.is_of_user() {
+            self.slot_of(attempt).tally.ended(outcome);
+            if outcome.is_failure() {
+                let group = attempt.group();
+                group.live.note_failure(outcome, group.fuse);
+            }
+        }
     }
 
-    /// The head of the answer is on its way to the client.
+    /// The attempt under way has a connection: an attempt of a user that reaches the claimed group.
+    pub(super) fn note_connection(&self) {
+        if self.is_of_user() {
+            self.claim.group().live.fuse().reached();
+        }
+    }
+
+    /// The head of the answer to the attempt under way has come; nothing when none is.
+    fn note_head(&self, now: Instant) {
+        let Some(attempt) = self.attempt.as_ref().filter(|_| self.is_of_user()) else { return };
+        self.slot_of(attempt).tally.answered(micros(attempt.began, now));
+        attempt.group().live.fuse().reached();
+    }
+
+    /// What others do is no matter of verdicts.
+    fn is_of_user(&self) -> bool {
+        self.comer() == Comer::User
+    }
+
+    /// This worker's counts for the attempt's group.
+    fn slot_of<'a>(&self, attempt: &'a Attempt) -> &'a GroupSlot {
+        attempt.group().live.slot(self.worker.index)
+    }
+
+    /// The head of the answer is on its way to the client. It is the upstream's where an attempt is under way.
     pub(super) fn answer(&mut self, status: u16) {
-        let micros = self.started.elapsed().as_micros() as u64;
-        self.claim.slot().answered(status, micros);
+        let now = Instant::now();
+        self.note_head(now);
+        self.claim.slot().answered(status, micros(self.began.request, now));
         self.answered = Some(status);
         self.answered_at = self.worker.now();
     }
@@ -149,11 +213,16 @@ impl Exchange {
     /// The request has become a tunnel, and is counted as one until this is dropped. None where there is no attempt
     /// that it could have come of.
     pub(super) fn become_tunnel(&mut self) -> Option<Enrolled> {
-        let Attempt { snapshot, service, group, upstream } = self.attempt.as_ref()?;
-        let berth = Berth { snapshot: Rc::clone(snapshot), service: *service, group: *group, upstream: *upstream };
+        self.note_head(Instant::now());
+        let attempt = self.attempt.take()?;
+        let Attempt { service, group, upstream, .. } = attempt;
+        let berth = Berth { snapshot: Rc::clone(&attempt.snapshot), service, group, upstream };
         // First in, then out: the sum of both never misses it.
         let enrolled = self.worker.tunnels.add(berth);
-        self.finish_attempt(Outcome::Ok);
+        self.count(&attempt, Outcome::Ok);
+        if self.is_of_user() {
+            self.slot_of(&attempt).tally.accepted_handshake();
+        }
         self.claim.hold_as_tunnel();
         self.admitted = None;
         Some(enrolled)
@@ -179,15 +248,23 @@ impl Exchange {
         record.status = self.answered.unwrap_or(CLIENT_GONE);
         record.service = Some(self.claim.service().name.clone());
         record.group = Some(self.claim.group().name.clone());
-        record.ms = self.started.elapsed().as_secs_f64() * 1e3;
+        record.ms = self.began.request.elapsed().as_secs_f64() * 1e3;
         log.write(record);
     }
 }
 
 impl Attempt {
-    fn live(&self) -> &UpstreamLive {
-        &self.snapshot.services[self.service].groups[self.group].upstreams[self.upstream].live
+    fn group(&self) -> &Group {
+        &self.snapshot.services[self.service].groups[self.group]
     }
+
+    fn live(&self) -> &UpstreamLive {
+        &self.group().upstreams[self.upstream].live
+    }
+}
+
+fn micros(from: Instant, to: Instant) -> u64 {
+    to.saturating_duration_since(from).as_micros() as u64
 }
 
 impl Drop for Exchange {

@@ -61,7 +61,7 @@ pub(super) async fn forward(
     let mut connection = send::Use::Pooled;
     let mut upstream = next_upstream(exchange, place, &tried).ok_or(ProxyError::NoHealthyUpstream)?;
     for retries in 0.. {
-        exchange.begin_attempt(upstream);
+        exchange.begin_attempt(upstream, outgoing.wants());
         let failed = match send::attempt(exchange, upstream, outgoing, connection).await {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
@@ -73,8 +73,10 @@ pub(super) async fn forward(
         }
         // Paid by the group whose failure it was, whoever takes the request over.
         let payer = Arc::clone(&exchange.claim.group().live);
+        // Whoever leaves a group that users are kept away from is no load that would not be there without it.
+        let leaves = exchange.is_kept_away();
         // Not to one that is closed by now: it may count as drained as soon as the attempt before has ended.
-        if again == Again::FreshConnection && may_enter(exchange, upstream) {
+        if again == Again::FreshConnection && !leaves && may_enter(exchange, upstream) {
             connection = send::Use::Fresh;
         } else {
             connection = send::Use::Pooled;
@@ -82,7 +84,7 @@ pub(super) async fn forward(
             upstream = elsewhere(exchange, outgoing, place, &mut tried).ok_or(failed.error)?;
         }
         let payer = payer.slot(exchange.worker.index);
-        if !payer.retry_tokens.withdraw() {
+        if !leaves && !payer.retry_tokens.withdraw() {
             return Err(failed.error);
         }
         payer.retries.add(1);
@@ -102,7 +104,9 @@ fn next_upstream(exchange: &Exchange, place: Place, tried: &Tried) -> Option<usi
 
 /// Another upstream of the group, else one of another group, which is then claimed instead.
 fn elsewhere(exchange: &mut Exchange, outgoing: &mut Outgoing, place: Place, tried: &mut Tried) -> Option<usize> {
-    if let Some(upstream) = next_upstream(exchange, place, tried) {
+    if !exchange.is_kept_away()
+        && let Some(upstream) = next_upstream(exchange, place, tried)
+    {
         return Some(upstream);
     }
     if !exchange.may_change_group() {

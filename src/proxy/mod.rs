@@ -39,6 +39,8 @@ mod target;
 mod tunnel;
 mod tunnels;
 mod upload;
+#[cfg(test)]
+mod watched_tests;
 mod wire;
 mod worker;
 

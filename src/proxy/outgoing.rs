@@ -8,6 +8,7 @@ use http::{Method, Request, Uri, Version};
 use super::connect::Speaks;
 use super::connection::Client;
 use super::error::ProxyError;
+use super::exchange::Wants;
 use super::headers;
 use super::http1::framing::Length;
 use super::http1::head::Call;
@@ -80,6 +81,10 @@ impl Outgoing {
     /// Whether the client has asked for a WebSocket.
     pub(super) fn is_upgrade(&self) -> bool {
         self.speaks == Speaks::Http1
+    }
+
+    pub(super) fn wants(&self) -> Wants {
+        if self.is_upgrade() { Wants::WebSocket } else { Wants::Answer }
     }
 
     pub(super) fn repeatable(&self) -> Repeatable {

@@ -13,7 +13,7 @@ use super::body::{Grpc, ResponseBody, grpc_outcome};
 use super::choose::{Asked, Chosen, NoChoice, choose};
 use super::connection::Client;
 use super::error::ProxyError;
-use super::exchange::Exchange;
+use super::exchange::{Began, Exchange};
 use super::forward::{Answer, forward};
 use super::http1::head::Call;
 use super::http1::inbound::Inbound;
@@ -87,11 +87,11 @@ impl Visit<'_> {
         };
         let query = call.path.query();
         let asked = Asked { target, fields: &call.fields, query, client: address, listener: &client.listener };
-        let chosen = match choose(&client.worker, &asked, None) {
-            Ok(chosen) => chosen,
+        let (chosen, attempt) = match choose(&client.worker, &asked, None) {
+            Ok(chosen) => (chosen, self.started),
             Err(NoChoice::Error(error)) => return Err(error),
             // Boxed: waiting is rare, and its state would make every request's future larger.
-            Err(why) => Box::pin(patiently(client, &asked, call, asks.inbound, why)).await?,
+            Err(why) => (Box::pin(patiently(client, &asked, call, asks.inbound, why)).await?, Instant::now()),
         };
         match chosen {
             Chosen::Answer { snapshot, route } => Ok(Reply::Answer(self.answer(&snapshot.routes.all()[route], call))),
@@ -102,7 +102,8 @@ impl Visit<'_> {
                 Ok(Reply::Answer(response))
             }
             Chosen::Forward { claim, route, place, admitted } => {
-                self.exchange = Some(Exchange::new(client, claim, admitted, self.started, self.record.take()));
+                let began = Began { request: self.started, attempt: Some(attempt) };
+                self.exchange = Some(Exchange::new(client, claim, admitted, began, self.record.take()));
                 self.forward(asks, route, place).await
             }
         }

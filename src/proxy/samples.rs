@@ -37,28 +37,32 @@ pub(super) fn upstream(id: u64, address: SocketAddr) -> Arc<UpstreamLive> {
     live
 }
 
-/// The service `shop` with the group `blue`, whose tunnels close with 1012 over `spread`.
-pub(super) fn service(group: &Arc<GroupLive>, upstreams: &[Arc<UpstreamLive>], spread: Duration) -> Service {
+/// A group of this name.
+pub(super) fn group(name: &'static str, live: &Arc<GroupLive>, upstreams: &[Arc<UpstreamLive>]) -> Group {
     let upstream = |live: &Arc<UpstreamLive>| Upstream {
         live: Arc::clone(live),
         authority: HeaderValue::from_static("localhost"),
         weight: 1,
         tls: None,
     };
-    let name = GroupName::new("blue").unwrap();
-    let group = Group {
-        name_value: HeaderValue::from_static("blue"),
-        name,
+    Group {
+        name_value: HeaderValue::from_static(name),
+        name: GroupName::new(name).unwrap(),
         headers: Vec::new(),
         slow_start: None,
         entrance: Entrance::Open,
         farewell: None,
+        fuse: None,
         upstreams: upstreams.iter().map(upstream).collect(),
-        live: Arc::clone(group),
-    };
+        live: Arc::clone(live),
+    }
+}
+
+/// The service `shop` with the group `blue`, whose tunnels close with 1012 over `spread`.
+pub(super) fn service(group: &Arc<GroupLive>, upstreams: &[Arc<UpstreamLive>], spread: Duration) -> Service {
     Service {
         name: ServiceName::new("shop").unwrap(),
-        groups: vec![group],
+        groups: vec![self::group("blue", group, upstreams)],
         shares: vec![1_000_000],
         salt: Salt(1),
         candidate: None,
@@ -96,6 +100,7 @@ pub(super) struct Plane {
     publisher: publish::Publisher,
     workers: Option<Workers>,
     sockets: Arc<Sockets>,
+    validation: Arc<Sockets>,
     listener: Arc<ListenerLive>,
     pub(super) group: Arc<GroupLive>,
     pub(super) upstreams: Vec<Arc<UpstreamLive>>,
@@ -106,7 +111,7 @@ pub(super) struct Plane {
 impl Plane {
     /// In front of so many upstreams, in the hand of the test.
     pub(super) async fn new(upstreams: u64) -> Self {
-        let sockets = Sockets::bind(&Bind::Tcp("127.0.0.1:0".parse().unwrap()), 1).unwrap();
+        let bound = || Arc::new(Sockets::bind(&Bind::Tcp("127.0.0.1:0".parse().unwrap()), 1).unwrap());
         let (mut listening, mut lives) = (Vec::new(), Vec::new());
         for id in 0..upstreams {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -117,7 +122,8 @@ impl Plane {
         let mut plane = Self {
             publisher,
             workers: Some(start(&reader, 1, None).unwrap()),
-            sockets: Arc::new(sockets),
+            sockets: bound(),
+            validation: bound(),
             listener: Arc::new(ListenerLive::new(1)),
             group: Arc::new(GroupLive::new(1)),
             upstreams: lives,
@@ -132,12 +138,25 @@ impl Plane {
     pub(super) fn publish(&mut self, farewell: Option<Farewell>) {
         let mut service = service(&self.group, &self.upstreams, self.spread);
         service.groups[0].farewell = farewell;
-        let listener = Listener {
-            id: 1,
+        self.publish_service(service);
+    }
+
+    /// Publishes a table with this service.
+    pub(super) fn publish_service(&mut self, service: Service) {
+        let listeners = vec![
+            Arc::new(self.listener(1, &self.sockets, SendsTo::Split)),
+            Arc::new(self.listener(2, &self.validation, SendsTo::Candidate)),
+        ];
+        self.publisher.publish(Table { listeners, ..table(service) });
+    }
+
+    fn listener(&self, id: u64, sockets: &Arc<Sockets>, sends_to: SendsTo) -> Listener {
+        Listener {
+            id,
             name: ListenerName::new("web").unwrap(),
-            sockets: Arc::downgrade(&self.sockets),
+            sockets: Arc::downgrade(sockets),
             tls: None,
-            sends_to: SendsTo::Split,
+            sends_to,
             allow: Vec::new(),
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
@@ -145,13 +164,17 @@ impl Plane {
             head_timeout: PATIENCE,
             idle_timeout: PATIENCE,
             live: Arc::clone(&self.listener),
-        };
-        self.publisher.publish(Table { listeners: vec![Arc::new(listener)], ..table(service) });
+        }
     }
 
     /// A client's connection.
     pub(super) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.sockets.local_address().unwrap()).await.unwrap()
+    }
+
+    /// The connection of somebody who validates the candidate.
+    pub(super) async fn connect_to_validate(&self) -> TcpStream {
+        TcpStream::connect(self.validation.local_address().unwrap()).await.unwrap()
     }
 
     /// A client's connection on which it has asked for `path`, and the upstream's, which has read that.

@@ -51,10 +51,14 @@ pub(super) async fn attempt(
     loop {
         // Once, ahead of connecting: what is opened while an address goes must not get into the pool of those that stay.
         let pool = upstream.live.pool();
-        let (connection, freshness) = match pooled(&exchange.worker, pool, outgoing.speaks, which) {
-            Some(connection) => (connection, Freshness::Reused),
+        let pooled = pooled(&exchange.worker, pool, outgoing.speaks, which);
+        let (connection, freshness) = if let Some(connection) = pooled {
+            (connection, Freshness::Reused)
+        } else {
             // Boxed: connecting is rare, and its state would make every request's future several KiB larger.
-            None => Box::pin(open(&exchange.worker, upstream, pool, outgoing.speaks, timeouts.connect)).await?,
+            let opened = Box::pin(open(&exchange.worker, upstream, pool, outgoing.speaks, timeouts.connect)).await?;
+            exchange.note_connection();
+            opened
         };
         match on(connection, freshness, upstream, pool, timeouts, outgoing).await {
             // A pooled connection that turns out dead before anything was written costs no retry: the next one.

@@ -167,6 +167,9 @@ pub struct Group {
     pub entrance: Entrance,
     /// Its tunnels are to end.
     pub farewell: Option<Farewell>,
+    /// It is watched: so many attempts of users in a row that cannot connect, and no user is sent to it any more, until
+    /// the control plane puts that right; and of each that fails the control plane hears at once.
+    pub fuse: Option<u32>,
     /// At least one.
     pub upstreams: Vec<Upstream>,
     /// Its counts.
@@ -236,6 +239,19 @@ impl Group {
     #[must_use]
     pub fn can_serve(&self) -> bool {
         self.upstreams.iter().any(Upstream::can_serve)
+    }
+
+    /// Whether users are kept away because one after another could not connect. Looked at afresh by every choice; where
+    /// the group is not watched, nothing is looked at.
+    #[must_use]
+    pub fn has_blown(&self) -> bool {
+        self.fuse.is_some() && self.live.fuse().has_blown()
+    }
+
+    /// Whether users may come.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.entrance == Entrance::Open && !self.has_blown()
     }
 }
 

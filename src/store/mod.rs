@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::model::change::{Desired, ServiceState};
 use crate::model::job::Job;
 use crate::model::names::ServiceName;
+use crate::model::rollout::Rollout;
 
 pub use unavailable::Unavailable;
 
@@ -81,7 +82,8 @@ pub trait Store: Send {
 /// What was stored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stored {
-    /// All services are in `services`, none in `retired`: only the file tells which is which.
+    /// All services are in `services`, none in `retired`: only the file tells which is which. Of rollouts there are
+    /// those under way.
     pub desired: Desired,
     /// Number of the last event; 0 when there is none.
     pub last_event: u64,
@@ -89,8 +91,6 @@ pub struct Stored {
     pub jobs: Vec<Job>,
     /// The greatest number that a job has; 0 when there was none.
     pub last_job: u64,
-    /// Rollouts under way, by their numbers.
-    pub rollouts: Vec<RolloutRow>,
     /// The greatest number that a rollout has, ended ones included; 0 when there was none.
     pub last_rollout: u64,
 }
@@ -106,6 +106,26 @@ pub struct RolloutRow {
     pub ended: bool,
     /// All of it, in JSON.
     pub body: String,
+}
+
+impl RolloutRow {
+    fn of(rollout: &Rollout) -> Self {
+        Self {
+            id: rollout.id.0,
+            services: rollout.services.iter().map(|m| m.service.clone()).collect(),
+            ended: rollout.state.is_over(),
+            // Names, numbers and texts: there is nothing in it that could not be written.
+            body: serde_json::to_string(rollout).unwrap_or_default(),
+        }
+    }
+
+    /// The rollout.
+    ///
+    /// # Errors
+    /// When the row makes no sense (any more).
+    pub fn read(&self) -> Result<Rollout, serde_json::Error> {
+        serde_json::from_str(&self.body)
+    }
 }
 
 /// Which rollouts are asked for.
@@ -149,6 +169,7 @@ impl Batch {
         Self {
             version: (new.version != old.version).then_some(new.version),
             services: services.map(|(name, state)| (name.clone(), state.clone())).collect(),
+            rollouts: new.rollouts.values().filter(|r| old.rollouts.get(&r.id) != Some(r)).map(RolloutRow::of).collect(),
             ..Self::default()
         }
     }
@@ -160,6 +181,7 @@ impl Batch {
         Self {
             version: Some(desired.version),
             services: services.map(|(name, state)| (name.clone(), state.clone())).collect(),
+            rollouts: desired.rollouts.values().map(RolloutRow::of).collect(),
             ..Self::default()
         }
     }

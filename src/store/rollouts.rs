@@ -1,9 +1,12 @@
 //! Rows of rollouts: under way and ended ones, each as one text.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, Row, params};
 
 use super::rows::unreadable;
 use super::{RolloutQuery, RolloutRow};
+use crate::model::rollout::{Rollout, RolloutId};
 
 const SELECT: &str = "SELECT id, services, ended, body FROM rollouts";
 
@@ -21,10 +24,14 @@ pub(super) fn write_rollout(to: &Connection, row: &RolloutRow) -> rusqlite::Resu
     Ok(())
 }
 
-/// Those under way, the oldest first.
-pub(super) fn under_way(from: &Connection) -> rusqlite::Result<Vec<RolloutRow>> {
+/// Those under way.
+pub(super) fn under_way(from: &Connection) -> rusqlite::Result<BTreeMap<RolloutId, Rollout>> {
     let mut statement = from.prepare(&format!("{SELECT} WHERE ended = 0 ORDER BY id"))?;
-    statement.query_map([], rollout)?.collect()
+    let read = |row: rusqlite::Result<RolloutRow>| {
+        let rollout = row?.read().map_err(|e| unreadable(3, e))?;
+        Ok((rollout.id, rollout))
+    };
+    statement.query_map([], rollout)?.map(read).collect()
 }
 
 /// The newest first.

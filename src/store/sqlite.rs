@@ -164,7 +164,7 @@ impl Store for Sqlite {
             }
             stored.jobs = jobs::all(&self.connection)?;
             stored.last_job = last_id(&self.connection, "jobs")?;
-            stored.rollouts = rollouts::under_way(&self.connection)?;
+            stored.desired.rollouts = rollouts::under_way(&self.connection)?;
             stored.last_rollout = last_id(&self.connection, "rollouts")?;
             Ok(stored)
         };

@@ -5,9 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 
 use super::*;
-use crate::model::change::samples::{service, split, started};
+use crate::model::change::samples::{group, service, split, started};
 use crate::model::job::samples::{kinds, notification, second};
-use crate::model::job::{Job, Priority, State};
+use crate::model::job::{self, Job, Priority};
+use crate::model::rollout::plan::Plan;
+use crate::model::rollout::{Entry, Freezes, Moving, Phase, Rollout, RolloutId, State, Stop};
+use crate::model::split::{Share, Split};
 use crate::store::{MOST_DEAD, MOST_ENDED};
 
 fn event(kind: &str, service: Option<&str>) -> NewEvent {
@@ -200,7 +203,7 @@ fn a_file_of_the_schema_before_jobs_is_taken_over_with_all_that_is_in_it() {
     let mut store = Sqlite::open(&path).unwrap();
     let stored = store.load().unwrap();
     assert_eq!((stored.desired.version, &stored.desired.services["shop"].split), (3, &split("blue 100")));
-    assert_eq!((stored.jobs.len(), stored.last_job, stored.rollouts.len(), stored.last_rollout), (0, 0, 0, 0));
+    assert_eq!((stored.jobs.len(), stored.last_job, stored.desired.rollouts.len(), stored.last_rollout), (0, 0, 0, 0));
     store.commit(&Batch { jobs: vec![notification(1)], ..Batch::default() }).unwrap();
     drop(store);
     assert_eq!(Sqlite::open(&path).unwrap().load().unwrap().jobs, [notification(1)]);
@@ -233,9 +236,9 @@ fn of_the_jobs_that_have_ended_the_last_ones_are_kept_and_those_that_wait_all() 
     store.commit(&Batch { jobs: (1..=5 * most).map(ended).collect(), ..Batch::default() }).unwrap();
     let stored = store.load().unwrap();
     let count = |state| stored.jobs.iter().filter(|job| job.state == state).count();
-    assert_eq!([State::Done, State::Cancelled, State::Dead].map(count), [MOST_ENDED, MOST_ENDED, MOST_DEAD]);
-    assert_eq!((count(State::Waiting), stored.last_job), (5 * MOST_DEAD / 4, 5 * most));
-    let oldest = stored.jobs.iter().find(|job| job.state == State::Done).map(|job| job.id);
+    assert_eq!([job::State::Done, job::State::Cancelled, job::State::Dead].map(count), [MOST_ENDED, MOST_ENDED, MOST_DEAD]);
+    assert_eq!((count(job::State::Waiting), stored.last_job), (5 * MOST_DEAD / 4, 5 * most));
+    let oldest = stored.jobs.iter().find(|job| job.state == job::State::Done).map(|job| job.id);
     assert_eq!(oldest, Some(5 * most - 3 - 4 * (MOST_ENDED as u64 - 1)), "the newest stay");
 }
 
@@ -248,20 +251,46 @@ fn a_job_that_cannot_be_read_is_left_where_it_is_and_its_number_is_not_used_agai
     assert_eq!((stored.jobs, stored.last_job), (vec![notification(1)], 2));
 }
 
+fn rollout(id: u64, services: &[&str], ended: bool) -> Rollout {
+    let at = Timestamp::from_second(1_700_000_000).unwrap();
+    let blue = Split::all_to(&group("blue"), [group("blue"), group("green")]);
+    let moving = |name: &&str| Moving { service: service(name), from: blue.clone() };
+    Rollout {
+        id: RolloutId(id),
+        services: services.iter().map(moving).collect(),
+        to: group("green"),
+        plan: Plan::default(),
+        state: if ended { State::Done } else { State::Active(Phase::Shifting) },
+        step: Some(1),
+        share: Share::from_percent(25.0).unwrap(),
+        agreed: Some(Stop::Step(1)),
+        since: at,
+        started_at: at,
+        started_by: "ops".to_owned(),
+        reason: None,
+        ended_at: ended.then_some(at),
+        freeze: Freezes::Heeded,
+        timeline: vec![Entry {
+            at,
+            state: "shifting".to_owned(),
+            share: Share::NONE,
+            actor: "ops".to_owned(),
+            cause: "because".to_owned(),
+            figures: Vec::new(),
+        }],
+    }
+}
+
 #[test]
 fn rollouts_are_found_by_number_service_and_whether_they_are_under_way() {
     let mut store = Sqlite::in_memory().unwrap();
-    let row = |id, services: &[&str], ended| RolloutRow {
-        id,
-        services: services.iter().map(|s| service(s)).collect(),
-        ended,
-        body: format!("{{\"n\":{id}}}"),
-    };
+    let row = |id, services: &[&str], ended| RolloutRow::of(&rollout(id, services, ended));
     let rows = vec![row(1, &["shop"], false), row(2, &["api", "shop"], true), row(3, &["api"], false)];
     store.commit(&Batch { rollouts: rows.clone(), ..Batch::default() }).unwrap();
     store.commit(&Batch { rollouts: vec![row(3, &["api"], true)], ..Batch::default() }).unwrap();
     let stored = store.load().unwrap();
-    assert_eq!((stored.rollouts, stored.last_rollout), (vec![rows[0].clone()], 3));
+    assert_eq!(stored.desired.rollouts.into_values().collect::<Vec<_>>(), [rollout(1, &["shop"], false)]);
+    assert_eq!(stored.last_rollout, 3);
     let mut ids = |service: Option<&str>, limit, before| {
         let query = RolloutQuery { service: service.map(Into::into), limit, before };
         store.rollouts(&query).unwrap().iter().map(|row| row.id).collect::<Vec<_>>()

@@ -64,6 +64,10 @@ pub struct GroupSample {
     pub tunnels: u64,
     /// Retries that its failures caused.
     pub retries: u64,
+    /// Attempts of users.
+    pub attempts: Judged,
+    /// Their WebSocket handshakes.
+    pub handshakes: Judged,
     /// Tunnels that have ended, by how.
     pub tunnel_ends: [u64; TunnelEnd::ALL.len()],
     /// Answered requests by status code.
@@ -72,6 +76,22 @@ pub struct GroupSample {
     pub durations: Durations,
     /// Its upstreams.
     pub upstreams: Vec<UpstreamSample>,
+}
+
+/// What ended well or badly: what verdicts are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// How many.
+    pub all: u64,
+    /// Those that ended badly.
+    pub failed: u64,
+}
+
+impl Judged {
+    /// By the value of the label `outcome`.
+    fn by_outcome(self) -> [(&'static str, u64); 2] {
+        [("ok", self.all.saturating_sub(self.failed)), ("failed", self.failed)]
+    }
 }
 
 /// One upstream of a group.
@@ -142,6 +162,7 @@ impl Collector for Samples {
     fn encode(&self, encoder: DescriptorEncoder) -> std::fmt::Result {
         let mut out = Writer(encoder);
         self.traffic(&mut out)?;
+        self.judged(&mut out)?;
         self.groups(&mut out)?;
         self.upstreams(&mut out)?;
         self.process(&mut out)
@@ -163,6 +184,21 @@ impl Samples {
             "Retries, by the group whose failure caused them",
             self.groups.iter().map(|g| (g.labels(), g.retries)),
         )
+    }
+
+    fn judged(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        let by_outcome = |of: fn(&GroupSample) -> Judged| {
+            self.groups.iter().flat_map(move |g| {
+                of(g).by_outcome().map(|(outcome, n)| {
+                    let [service, group] = g.labels();
+                    ([service, group, ("outcome", outcome.to_owned())], n)
+                })
+            })
+        };
+        let help = "Attempts of users that verdicts count: no validation traffic, no clients that left first";
+        out.counters("attempts_counted", help, by_outcome(|g| g.attempts))?;
+        let help = "WebSocket handshakes of users that verdicts count; an answer of 3xx or 4xx is not";
+        out.counters("handshakes_counted", help, by_outcome(|g| g.handshakes))
     }
 
     fn groups(&self, out: &mut Writer<'_>) -> std::fmt::Result {
@@ -322,6 +358,8 @@ mod tests {
             streams: 1,
             tunnels: 2,
             retries: 1,
+            attempts: Judged { all: 9, failed: 2 },
+            handshakes: Judged { all: 3, failed: 1 },
             tunnel_ends: [4, 1, 0, 2],
             codes: vec![(200, 4), (502, 1)],
             durations: Durations::from_micros(&counts, 200_003_030),
@@ -352,6 +390,10 @@ mod tests {
             r#"pointsman_request_duration_seconds_bucket{le="+Inf",service="shop",group="blue"} 5"#,
             r#"pointsman_upstream_attempts_total{service="shop",group="blue",upstream="http://127.0.0.1:9001",outcome="ok"} 5"#,
             r#"pointsman_retries_total{service="shop",group="blue"} 1"#,
+            r#"pointsman_attempts_counted_total{service="shop",group="blue",outcome="ok"} 7"#,
+            r#"pointsman_attempts_counted_total{service="shop",group="blue",outcome="failed"} 2"#,
+            r#"pointsman_handshakes_counted_total{service="shop",group="blue",outcome="ok"} 2"#,
+            r#"pointsman_handshakes_counted_total{service="shop",group="blue",outcome="failed"} 1"#,
             r#"pointsman_tunnels_ended_total{service="shop",group="blue",end="closed"} 4"#,
             r#"pointsman_in_flight{service="shop",group="blue"} 3.0"#,
             r#"pointsman_streams{service="shop",group="blue"} 1.0"#,

@@ -27,6 +27,8 @@ const NAMES: &[(&str, &[&str])] = &[
     ("pointsman_request_duration_seconds_bucket", &["service", "group", "le"]),
     ("pointsman_upstream_attempts_total", &["service", "group", "upstream", "outcome"]),
     ("pointsman_retries_total", &["service", "group"]),
+    ("pointsman_attempts_counted_total", &["service", "group", "outcome"]),
+    ("pointsman_handshakes_counted_total", &["service", "group", "outcome"]),
     ("pointsman_in_flight", &["service", "group"]),
     ("pointsman_tunnels", &["service", "group"]),
     ("pointsman_tunnels_ended_total", &["service", "group", "end"]),

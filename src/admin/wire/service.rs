@@ -235,6 +235,7 @@ mod tests {
             candidate: Some(green),
             groups: vec![group],
             pending_file_split: None,
+            rollout: None,
             hold: None,
         };
         let expected = serde_json::json!({

@@ -5,22 +5,29 @@
 
 mod admin;
 mod drain;
+mod guards;
 mod health;
 mod hold;
 mod listener;
 mod resolver;
+mod rollout;
 mod route;
 mod service;
 mod shutdown;
 mod telemetry;
 mod units;
+mod webhooks;
 
 pub(super) use admin::{Admin, AdminTls, Role, State, Token};
 pub(super) use drain::{Drain, DrainHook, DrainTunnels, HookCall, HookPoll};
+pub(super) use guards::{Guards, HttpGuard, Latency, PrometheusGuard};
 pub(super) use health::{Expect, Health, Kind};
 pub(super) use hold::Hold;
 pub(super) use listener::{Listener, ListenerTls, SendsTo};
 pub(super) use resolver::Resolver;
+pub(super) use rollout::{
+    Approval, Approver, Freeze, OnFailure, OnTimeout, Rollout, Step, Then, Undecided, UndecidedAct, Validate, WarmUp,
+};
 pub(super) use route::{HeaderEdits, Headers, Redirect, Respond, Route, RouteMatch};
 pub(super) use service::{
     Affinity, AffinityBy, Balance, Expected, Expose, Group, Limits, Retries, Rule, Service, Timeouts, Upstream,
@@ -28,7 +35,8 @@ pub(super) use service::{
 };
 pub(super) use shutdown::Shutdown;
 pub(super) use telemetry::{AccessLog, Telemetry};
-pub(super) use units::{Percentage, Period, Size};
+pub(super) use units::{Increase, Number, Percentage, Period, Size};
+pub(super) use webhooks::{Webhook, WebhookFormat};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -65,6 +73,8 @@ pub(super) struct File {
     /// Which requests go where. The most specific match wins: exact host, then longest path, then most conditions.
     #[schemars(required)]
     pub(super) routes: List<Route>,
+    /// Who is told of events.
+    pub(super) webhooks: List<Webhook>,
     /// Logs.
     pub(super) telemetry: Maybe<Telemetry>,
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Drain, Health, Hold, List, Maybe, Percentage, Period, Size};
+use super::{Drain, Health, Hold, List, Maybe, Percentage, Period, Rollout, Size};
 use crate::config::yaml::{At, Named, Text};
 
 /// What users call.
@@ -41,6 +41,8 @@ pub(in crate::config) struct Service {
     pub(in crate::config) drain: Maybe<Drain>,
     /// How new requests are kept waiting for a moment.
     pub(in crate::config) hold: Maybe<Hold>,
+    /// How a rollout goes where whoever starts it says nothing else.
+    pub(in crate::config) rollout: Maybe<Rollout>,
 }
 
 /// A version of a service.

@@ -136,6 +136,83 @@ impl JsonSchema for Percentage {
     }
 }
 
+/// By how much something is larger, in per cent of what it is compared to: `50%`, `200%`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::config) struct Increase(pub(in crate::config) f64);
+
+impl Increase {
+    /// Reads `text`.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub(in crate::config) fn parse(text: &str) -> Result<Self, String> {
+        let percent = text.strip_suffix('%').unwrap_or(text).trim_end();
+        let fraction = percent.parse::<f64>().ok().filter(|_| percent.starts_with(|c: char| c.is_ascii_digit()));
+        match fraction {
+            // Beyond, nothing that still answers would ever be too slow.
+            Some(percent) if percent <= 100_000.0 => Ok(Self(percent / 100.0)),
+            _ => Err(format!("{} is not an increase in per cent; write it like 50% or 200%", quote(text))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Increase {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&Text::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Increase {
+    fn schema_name() -> Cow<'static, str> {
+        "Increase".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "An increase in per cent: 50%, 200%",
+            "anyOf": [
+                { "type": "number", "minimum": 0 },
+                { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?%?$|\$\{.+\}" },
+            ],
+        })
+    }
+}
+
+/// A number, perhaps with a fraction: `0.01`, `-3`, `1e6`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::config) struct Number(pub(in crate::config) f64);
+
+impl Number {
+    /// Reads `text`.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub(in crate::config) fn parse(text: &str) -> Result<Self, String> {
+        let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+        number.map(Self).ok_or_else(|| format!("{} is not a number; write it like 0.01 or 250", quote(text)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&Text::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Number {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Number".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +261,23 @@ mod tests {
             ("", "\"\" is not a percentage from 0 to 100; write it like 25 or 99.9"),
         ] {
             assert_eq!(Percentage::parse(text), Err(wrong.to_owned()));
+        }
+    }
+
+    #[test]
+    fn increases_go_beyond_the_whole_and_numbers_anywhere() {
+        for (text, fraction) in [("50%", 0.5), ("0", 0.0), ("12.5", 0.125), ("200 %", 2.0)] {
+            assert_eq!(Increase::parse(text), Ok(Increase(fraction)), "{text}");
+        }
+        for text in ["", "%", "-1", "nan", "inf", "+5", "1e9", "5s"] {
+            let right = format!("{text:?} is not an increase in per cent; write it like 50% or 200%");
+            assert_eq!(Increase::parse(text), Err(right));
+        }
+        for (text, number) in [("0.01", 0.01), ("-3", -3.0), ("1e6", 1e6)] {
+            assert_eq!(Number::parse(text), Ok(Number(number)), "{text}");
+        }
+        for text in ["", "nan", "inf", "1e999", "1%"] {
+            assert_eq!(Number::parse(text), Err(format!("{text:?} is not a number; write it like 0.01 or 250")));
         }
     }
 }

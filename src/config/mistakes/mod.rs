@@ -1,5 +1,6 @@
 //! Tests: what is said about each kind of mistake, and where.
 
+mod rollouts;
 mod services;
 
 use super::{ConfigError, parse};
@@ -52,7 +53,7 @@ fn mistakes_at_the_top_and_in_admin() {
         &[
             (
                 "drain: {}",
-                "1:1: the key `drain` is not known here; known here: admin, state, workers, shutdown, resolver, listeners, services, routes, telemetry",
+                "1:1: the key `drain` is not known here; known here: admin, state, workers, shutdown, resolver, listeners, services, routes, webhooks, telemetry",
             ),
             ("servces: {}", "1:1: the key `servces` is not known here; did you mean `services`?"),
             (
@@ -271,7 +272,7 @@ fn what_is_required_is_missed() {
     assert_eq!(
         said(""),
         [
-            "1:1: the configuration: it is empty; it must be a map with the keys admin, state, workers, shutdown, resolver, listeners, services, routes, telemetry"
+            "1:1: the configuration: it is empty; it must be a map with the keys admin, state, workers, shutdown, resolver, listeners, services, routes, webhooks, telemetry"
         ]
     );
     assert_eq!(
@@ -294,7 +295,7 @@ fn what_is_required_is_missed() {
         said(groups),
         [
             "2:26: the service has no group; add one like blue: { upstreams: [\"http://127.0.0.1:9001\"] }",
-            "2:33: `b`: it is empty; it must be a map with the keys groups, split, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries, limits, drain, hold",
+            "2:33: `b`: it is empty; it must be a map with the keys groups, split, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries, limits, drain, hold, rollout",
         ]
     );
 }

@@ -10,7 +10,7 @@ fn mistakes_in_services() {
             ("helth: {}", "9:5: the key `helth` is not known here; did you mean `health`?"),
             (
                 "quotas: {}",
-                "9:5: the key `quotas` is not known here; known here: groups, split, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries, limits, drain, hold",
+                "9:5: the key `quotas` is not known here; known here: groups, split, emergency, balance, slow_start, rules, affinity, expose, health, timeouts, retries, limits, drain, hold, rollout",
             ),
             ("split: { blue: 99.9, green: 0 }", "9:12: the shares sum to 99.9; they must sum to 100"),
             ("split: { blue: 99, gren: 1 }", "9:24: there is no group `gren`; did you mean `green`?"),

@@ -25,7 +25,7 @@ pub use service::{
     Address, Affinity, Balance, Check, Endpoint, Expect, Group, Health, Limits, Protocol, Retries, Rule, Service,
     Timeouts, Upstream,
 };
-pub use webhook::{Webhook, WebhookFormat};
+pub use webhook::{EventPattern, Secret, Webhook, WebhookFormat};
 
 use crate::model::names::ListenerName;
 

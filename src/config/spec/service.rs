@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue};
 use super::{Drain, Hold};
 use crate::model::matching::Conditions;
 use crate::model::names::{GroupName, ServiceName};
+use crate::model::rollout::plan::Plan;
 use crate::model::split::Split;
 
 /// What users call.
@@ -44,6 +45,8 @@ pub struct Service {
     pub drain: Drain,
     /// How new requests are kept waiting for a moment.
     pub hold: Hold,
+    /// How a rollout goes where whoever starts it says nothing else.
+    pub rollout: Plan,
 }
 
 /// A version of a service.

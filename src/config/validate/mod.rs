@@ -12,12 +12,16 @@ mod affinity;
 mod check;
 mod drain;
 mod files;
+mod freeze;
+mod gates;
+mod guards;
 mod headers;
 mod health;
 mod hold;
 mod limits;
 mod listeners;
 mod resolver;
+mod rollout;
 mod routes;
 mod rules;
 mod services;
@@ -25,6 +29,7 @@ mod shutdown;
 mod telemetry;
 mod text;
 mod upstreams;
+mod webhooks;
 
 use std::path::PathBuf;
 
@@ -32,6 +37,7 @@ use super::file::File;
 use super::problem::Place;
 use super::spec::Spec;
 pub(super) use check::Check;
+pub(super) use rollout::{HOLD, LONGEST as LONGEST_STEP, plan};
 
 /// Where the file begins: the place of what is missing from it as a whole.
 const TOP: Place = Place { line: 1, col: 1 };
@@ -58,6 +64,7 @@ pub(super) fn spec(file: &File, check: &Check<'_>) -> Option<Spec> {
     let listeners = listeners::listeners(check, file);
     let services = services::services(check, file);
     let routes = routes::routes(check, file, &names);
+    let webhooks = webhooks::webhooks(check, file);
     let telemetry = telemetry::telemetry(check, file.telemetry.as_ref());
     listeners::distinct_addresses(check, file, admin.as_ref());
     Some(Spec {
@@ -69,7 +76,7 @@ pub(super) fn spec(file: &File, check: &Check<'_>) -> Option<Spec> {
         listeners: listeners?,
         services: services?,
         routes: routes?,
-        webhooks: Vec::new(),
+        webhooks: webhooks?,
         telemetry: telemetry?,
     })
 }

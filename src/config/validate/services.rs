@@ -8,6 +8,7 @@ use super::drain::drain;
 use super::health::{health, positive};
 use super::hold::hold;
 use super::limits::limits;
+use super::rollout::rollout;
 use super::rules::{group, rules};
 use super::upstreams::upstreams;
 use super::{TOP, affinity, headers, text};
@@ -51,6 +52,7 @@ fn one(check: &Check<'_>, key: &At<Text>, at: &At<file::Service>) -> Option<Serv
     let limits = limits(check, &service.limits);
     let drain = drain(check, &service.drain);
     let hold = hold(check, &service.hold);
+    let rollout = rollout(check, &service.rollout);
     Some(Service {
         name: name?,
         groups: groups?,
@@ -67,6 +69,7 @@ fn one(check: &Check<'_>, key: &At<Text>, at: &At<file::Service>) -> Option<Serv
         limits: limits?,
         drain: drain?,
         hold: hold?,
+        rollout: rollout?,
     })
 }
 

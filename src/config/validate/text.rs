@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use http::Method;
 use http::uri::PathAndQuery;
+use http::{Method, Uri};
 use ipnet::IpNet;
 
 use crate::config::yaml::quote;
@@ -82,6 +82,28 @@ pub(super) fn path_and_query(text: &str) -> Result<String, String> {
 pub(super) fn prefix(text: &str) -> Result<String, String> {
     let prefix = path(text)?.trim_end_matches('/').to_owned();
     if prefix.is_empty() { Err("`/` strips nothing; leave `strip_prefix` out".to_owned()) } else { Ok(prefix) }
+}
+
+/// A URL of http or https. What is wrong does not repeat it.
+pub(super) fn url(text: &str) -> Result<String, &'static str> {
+    const RIGHT: &str = "is not one of http or https; write it like http://127.0.0.1:9100/path";
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).ok_or(RIGHT)?;
+    if text.contains('#') {
+        return Err("has a fragment, which is never sent; remove what begins with #");
+    }
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err("has a user in it, which would be shown wherever the URL is; remove it");
+    }
+    let uri: Uri = text.parse().map_err(|_| RIGHT)?;
+    let port = authority.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+    let has_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    if uri.host().is_some_and(|name| host(name).is_ok()) && has_port { Ok(text.to_owned()) } else { Err(RIGHT) }
+}
+
+/// A URL of http or https that may be shown.
+pub(super) fn shown_url(text: &str) -> Result<String, String> {
+    url(text).map_err(|wrong| format!("{} {wrong}", quote(text)))
 }
 
 /// A method, in capitals.

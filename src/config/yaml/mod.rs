@@ -7,6 +7,7 @@
 
 mod at;
 mod compose;
+mod json;
 mod read;
 mod resolve;
 mod scalar;
@@ -14,6 +15,7 @@ mod tree;
 
 pub(super) use at::{At, Named};
 pub(super) use compose::compose;
+pub(super) use json::from_json;
 pub(super) use read::read;
 pub(super) use resolve::resolve;
 pub(super) use scalar::{Scalar, Text};

@@ -1,7 +1,8 @@
 //! Notifications: a webhook is told of an event by POST.
 //!
-//! What it is told can be checked by it: the message is signed together with the time at which it is sent. Neither its
-//! URL, which may be a secret as a whole, nor its secret gets into anything that is said here.
+//! What it is told can be checked by it: the message is signed, and says itself which delivery it is and when it was
+//! sent, so that neither can be exchanged. Neither the URL of a webhook, which may be a secret as a whole, nor its secret
+//! gets into anything that is said here.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub(super) async fn deliver(shared: &Shared, id: u64, notify: &Notify, within: D
     let gone = || Failed::ForGood(format!("there is no webhook {:?} in the configuration any more", notify.webhook));
     let webhook = webhook.ok_or_else(gone)?;
     let ask = message(&webhook, id, &notify.event, Timestamp::now(), within);
-    let answered = shared.outgoing.ask(ask).await;
+    let answered = shared.client.ask(ask).await;
     answered.map_err(|trouble| Failed::Again(trouble.to_string())).and_then(|answered| judged(&answered))
 }
 
@@ -48,8 +49,7 @@ fn judged(answered: &Answered) -> Result<(), Failed> {
 
 /// What the webhook is sent at `now`.
 fn message(webhook: &Webhook, id: u64, event: &NotedEvent, now: Timestamp, timeout: Duration) -> Ask {
-    let body = body(webhook.format, event).to_string();
-    let timestamp = now.as_second().to_string();
+    let body = body(webhook.format, id, event, now).to_string();
     let mut headers = HeaderMap::new();
     let mut set = |name: &'static str, value: &str| {
         // Kinds of events, numbers and hexadecimal digits fit into a field.
@@ -61,9 +61,12 @@ fn message(webhook: &Webhook, id: u64, event: &NotedEvent, now: Timestamp, timeo
     set("user-agent", concat!("pointsman/", env!("CARGO_PKG_VERSION"), " (webhook)"));
     set("x-pointsman-event", &event.kind);
     set("x-pointsman-delivery", &id.to_string());
-    set("x-pointsman-timestamp", &timestamp);
+    set("x-pointsman-timestamp", &now.as_second().to_string());
     if let Some(secret) = &webhook.secret {
-        set("x-pointsman-signature", &format!("sha256={}", signature(secret, &timestamp, &body)));
+        let signature = format!("sha256={}", signature(secret.revealed(), &body));
+        set("x-pointsman-signature", &signature);
+        // As GitHub signs its own: what can check those can check these.
+        set("x-hub-signature-256", &signature);
     }
     Ask {
         method: Method::POST,
@@ -75,10 +78,10 @@ fn message(webhook: &Webhook, id: u64, event: &NotedEvent, now: Timestamp, timeo
     }
 }
 
-/// HMAC-SHA256 of `timestamp.body`, in hexadecimal digits.
-fn signature(secret: &str, timestamp: &str, body: &str) -> String {
+/// HMAC-SHA256 of the body, in hexadecimal digits.
+fn signature(secret: &str, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-    let tag = hmac::sign(&key, format!("{timestamp}.{body}").as_bytes());
+    let tag = hmac::sign(&key, body.as_bytes());
     tag.as_ref().iter().fold(String::new(), |mut digits, byte| {
         // Writing to a string cannot fail.
         let _ = write!(digits, "{byte:02x}");
@@ -86,12 +89,13 @@ fn signature(secret: &str, timestamp: &str, body: &str) -> String {
     })
 }
 
-fn body(format: WebhookFormat, event: &NotedEvent) -> Value {
+fn body(format: WebhookFormat, delivery: u64, event: &NotedEvent, now: Timestamp) -> Value {
     let text = text(event);
     let NotedEvent { id, at, actor, kind, service, detail } = event;
     match format {
         WebhookFormat::Json => json!({
             "id": id, "at": at, "kind": kind, "service": service, "actor": actor, "detail": detail, "text": text,
+            "delivery": delivery, "sent_at": now,
         }),
         WebhookFormat::Slack => json!({ "text": escaped(&text) }),
     }
@@ -113,6 +117,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::spec::{EventPattern, Secret};
 
     fn event() -> NotedEvent {
         NotedEvent {
@@ -129,8 +134,8 @@ mod tests {
         Webhook {
             name: "ops".to_owned(),
             url: "http://hooks.test/a".to_owned(),
-            events: vec!["*".to_owned()],
-            secret: Some("It's a Secret to Everybody".to_owned()),
+            events: vec![EventPattern::All],
+            secret: Some(Secret::new("It's a Secret to Everybody")),
             format,
         }
     }
@@ -142,20 +147,21 @@ mod tests {
         let body: Value = serde_json::from_slice(ask.body.as_ref().unwrap()).unwrap();
         let text = "switch of shop by ops: blue 100 → green 100, reason: <1 & 2>";
         let expected = json!({ "id": 17, "at": "2026-11-05T10:00:00Z", "kind": "switch", "service": "shop", "actor": "ops",
-            "detail": event().detail, "text": text });
+            "detail": event().detail, "text": text, "delivery": 5, "sent_at": "2027-01-15T08:00:00Z" });
         assert_eq!(body, expected);
         let field = |name: &str| ask.headers[name].to_str().unwrap();
         assert_eq!((field("x-pointsman-event"), field("x-pointsman-delivery")), ("switch", "5"));
         assert_eq!((field("x-pointsman-timestamp"), field("content-type")), ("1800000000", "application/json"));
         assert!(field("x-pointsman-signature").starts_with("sha256="));
+        assert_eq!(field("x-pointsman-signature"), field("x-hub-signature-256"));
         assert_eq!((&ask.method, ask.url.as_str()), (&Method::POST, "http://hooks.test/a"));
     }
 
     #[test]
-    fn the_signature_is_the_hmac_of_timestamp_and_body() {
-        // Computed with Python's hmac.
-        let expected = "5e56dd832a1cdd49766a18684c19fb8cde35a4ee48c478df4f4a1f1134e28bcb";
-        assert_eq!(signature("It's a Secret to Everybody", "1800000000", r#"{"a":1}"#), expected);
+    fn the_signature_is_githubs() {
+        // The example of GitHub's documentation on how to check its deliveries.
+        let expected = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+        assert_eq!(signature("It's a Secret to Everybody", "Hello, World!"), expected);
     }
 
     #[test]
@@ -167,14 +173,15 @@ mod tests {
 
     #[test]
     fn slack_gets_a_text_without_markup_of_its_own() {
-        let body = body(WebhookFormat::Slack, &event());
+        let body = body(WebhookFormat::Slack, 5, &event(), Timestamp::UNIX_EPOCH);
         assert_eq!(body, json!({ "text": "switch of shop by ops: blue 100 → green 100, reason: &lt;1 &amp; 2&gt;" }));
     }
 
     #[test]
     fn only_success_is_success_and_only_gone_is_for_good() {
         let judged = |status: u16| {
-            judged(&Answered::new(StatusCode::from_u16(status).unwrap(), HeaderMap::new(), bytes::Bytes::new()))
+            let status = StatusCode::from_u16(status).unwrap();
+            judged(&Answered { status, headers: HeaderMap::new(), body: bytes::Bytes::new() })
         };
         assert!([200, 202, 204].iter().all(|status| judged(*status).is_ok()));
         for status in [301, 302, 400, 401, 404, 429, 500, 503] {

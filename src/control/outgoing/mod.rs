@@ -26,6 +26,9 @@ use crate::routing::table::UpstreamTls;
 
 pub(super) use super::prober::call::Wanted;
 
+/// How long a request may take where nobody has said so.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Names us where nobody else has.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("pointsman/", env!("CARGO_PKG_VERSION")));
 
@@ -81,33 +84,33 @@ pub(super) enum Trouble {
     },
 }
 
-/// Asks. One for the whole control plane.
-#[derive(Debug)]
-pub(super) struct Outgoing {
+/// Asks. One for the whole control plane, however often it is cloned.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
     /// Name servers; empty: the system's.
-    servers: Vec<SocketAddr>,
+    servers: Arc<[SocketAddr]>,
     /// The system's authorities; read when they are needed first.
-    tls: OnceLock<Arc<ClientConfig>>,
+    tls: Arc<OnceLock<Arc<ClientConfig>>>,
 }
 
 impl Ask {
-    /// GET, for the whole answer.
-    pub(super) fn get(url: &str, timeout: Duration) -> Self {
-        let (method, headers) = (Method::GET, HeaderMap::new());
-        Self { method, url: url.to_owned(), headers, body: None, timeout, wanted: Wanted::Body }
+    /// A request without a body, for the whole answer.
+    pub(super) fn new(method: Method, url: &str) -> Self {
+        let (headers, timeout, wanted) = (HeaderMap::new(), PATIENCE, Wanted::Body);
+        Self { method, url: url.to_owned(), headers, body: None, timeout, wanted }
     }
 
     /// POST of a JSON document, for the whole answer.
-    pub(super) fn post(url: &str, json: &Value, timeout: Duration) -> Self {
+    pub(super) fn post(url: &str, json: &Value) -> Self {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        let body = Some(json.to_string().into());
-        Self { method: Method::POST, url: url.to_owned(), headers, body, timeout, wanted: Wanted::Body }
+        Self { headers, body: Some(json.to_string().into()), ..Self::new(Method::POST, url) }
     }
 }
 
-impl Outgoing {
-    pub(super) fn new(servers: Vec<SocketAddr>) -> Self {
-        Self { servers, tls: OnceLock::new() }
+impl Client {
+    /// Asks these name servers for addresses; the system's where there are none.
+    pub(super) fn new(servers: &[SocketAddr]) -> Self {
+        Self { servers: servers.into(), tls: Arc::default() }
     }
 
     /// Sends a request and reads the answer, whatever its status is.

@@ -161,6 +161,10 @@ async fn answered(
 }
 
 impl Answer {
+    pub(in crate::control) fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
     async fn read(&mut self, mut body: Incoming) -> Result<(), hyper::Error> {
         let mut read = BytesMut::new();
         while let Some(frame) = body.frame().await {

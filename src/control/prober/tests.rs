@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::control::compile::{compile, file_services};
 use crate::control::drains::Farewells;
+use crate::control::fuses::Fuses;
 use crate::control::hold::Holds;
 use crate::control::registry::Registry;
 use crate::control::samples::{self, eventually, expect, health};
@@ -86,7 +87,11 @@ fn target(url: &str, check: Check) -> Target {
 
 fn of(spec: &Spec, registry: &Registry) -> Vec<Target> {
     let desired = adopt(&Desired::default(), &file_services(spec), || Salt(5)).desired;
-    targets(spec, &compile(spec, &desired, &registry.renewed(spec).unwrap(), &Farewells::new(), &Holds::new())).to_vec()
+    targets(
+        spec,
+        &compile(spec, &desired, &registry.renewed(spec).unwrap(), &Farewells::new(), &Holds::new(), &Fuses::new()),
+    )
+    .to_vec()
 }
 
 async fn found(target: &Target) -> Finding {

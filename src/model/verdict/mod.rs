@@ -3,7 +3,14 @@
 //! Guards get what has happened since the last look, at the candidate and at the baseline in the same moments, and say
 //! what they have found. Owns the statistics; knows nothing of where figures come from, and nothing of steps.
 
+mod durations;
+mod finding;
+mod guards;
+pub mod judge;
 pub mod plan;
+mod proportion;
+pub mod sequential;
+mod terms;
 
 use jiff::Timestamp;
 
@@ -22,6 +29,20 @@ pub struct Figures {
     pub handshakes: u64,
     /// Those that were not accepted.
     pub handshakes_failed: u64,
+}
+
+impl Figures {
+    /// Adds what happened at another group over the same time.
+    pub fn add(&mut self, other: &Self) {
+        self.attempts += other.attempts;
+        self.failures += other.failures;
+        self.handshakes += other.handshakes;
+        self.handshakes_failed += other.handshakes_failed;
+        if self.durations.len() < other.durations.len() {
+            self.durations.resize(other.durations.len(), 0);
+        }
+        self.durations.iter_mut().zip(&other.durations).for_each(|(sum, more)| *sum += more);
+    }
 }
 
 /// One look at a rollout.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Count, Latest, Padded, Slot};
+use super::{Bell, Count, Fuse, Latest, Padded, Slot, Tally, TallySlot};
 use crate::model::histogram;
 use crate::model::outcome::{Outcome, TunnelEnd};
 
@@ -66,10 +66,11 @@ pub struct GroupSlot {
     pub tunnel_ends: [Count; TunnelEnd::ALL.len()],
     /// What retries are paid with.
     pub retry_tokens: RetryTokens,
+    /// What users did here.
+    pub tally: TallySlot,
     codes: Box<[Count]>,
     durations: Box<[Count]>,
     micros: Count,
-    failures: Count,
 }
 
 impl Default for GroupSlot {
@@ -84,10 +85,10 @@ impl Default for GroupSlot {
             retries: Count::default(),
             tunnel_ends: Default::default(),
             retry_tokens: RetryTokens::default(),
+            tally: TallySlot::default(),
             codes: counts(CODES),
             durations: counts(histogram::BUCKETS),
             micros: Count::default(),
-            failures: Count::default(),
         }
     }
 }
@@ -98,13 +99,6 @@ impl GroupSlot {
         self.codes[usize::from(code.clamp(100, 599) - 100)].add(1);
         self.durations[histogram::bucket(micros)].add(1);
         self.micros.add(micros);
-    }
-
-    /// Counts a finished attempt for the window of figures.
-    pub fn attempted(&self, outcome: Outcome) {
-        if outcome.is_failure() {
-            self.failures.add(1);
-        }
     }
 }
 
@@ -117,8 +111,14 @@ pub struct GroupTotals {
     pub durations: Vec<u64>,
     /// Sum of those durations in microseconds.
     pub micros: u64,
-    /// Attempts that failed.
+    /// Attempts of users that ended well or badly; for this and the next three see [`Tally`].
+    pub attempts: u64,
+    /// Those that ended badly.
     pub failures: u64,
+    /// WebSocket handshakes of users that ended well or badly.
+    pub handshakes: u64,
+    /// Those that ended badly.
+    pub handshakes_failed: u64,
     /// Retries caused.
     pub retries: u64,
     /// Tunnels that have ended, by [`TunnelEnd`].
@@ -129,19 +129,61 @@ pub struct GroupTotals {
 #[derive(Debug)]
 pub struct GroupLive {
     slots: Box<[Padded<GroupSlot>]>,
+    fuse: Padded<Fuse>,
+    bell: Padded<Bell>,
 }
 
 impl GroupLive {
     /// A new one with a slot for each worker.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        Self { slots: (0..workers).map(|_| Padded::default()).collect() }
+        let slots = (0..workers).map(|_| Padded::default()).collect();
+        Self { slots, fuse: Padded::default(), bell: Padded::default() }
     }
 
     /// The slot of one worker.
     #[must_use]
     pub fn slot(&self, worker: usize) -> &GroupSlot {
         &self.slots[worker].0
+    }
+
+    /// Counts attempts of users that cannot connect.
+    #[must_use]
+    pub fn fuse(&self) -> &Fuse {
+        &self.fuse.0
+    }
+
+    /// Attempts of users in a row, up to now and over all workers, that could not connect.
+    #[must_use]
+    pub fn connect_failures(&self) -> u32 {
+        self.fuse.0.failures()
+    }
+
+    /// Users may come again. Only the control plane calls this: ahead of a publication that sets the fuse.
+    pub fn reset_fuse(&self) {
+        self.fuse.0.reset();
+    }
+
+    /// Rung by workers when an attempt of a user fails here while the table has a fuse for the group.
+    #[must_use]
+    pub fn bell(&self) -> &Bell {
+        &self.bell.0
+    }
+
+    /// An attempt of a user has failed in this way, by a table that has this `fuse` for the group.
+    pub fn note_failure(&self, outcome: Outcome, fuse: Option<u32>) {
+        if outcome == Outcome::ConnectFailed {
+            self.fuse.0.failed(fuse);
+        }
+        if fuse.is_some() {
+            self.bell.0.ring();
+        }
+    }
+
+    /// What users did here since the group exists, over all workers.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        Tally::of(self.slots.iter().map(|s| &s.0.tally))
     }
 
     /// Requests under way, over all workers. After a publication that took the group's share away, 0 means that no
@@ -173,11 +215,15 @@ impl GroupLive {
     #[must_use]
     pub fn totals(&self) -> GroupTotals {
         let sum = |of: &dyn Fn(&GroupSlot) -> u64| self.slots.iter().map(|s| of(&s.0)).sum::<u64>();
+        let Tally { attempts, failures, handshakes, handshakes_failed, .. } = self.tally();
         GroupTotals {
             codes: (0..CODES).map(|i| (i as u16 + 100, sum(&|s| s.codes[i].get()))).filter(|(_, n)| *n > 0).collect(),
             durations: (0..histogram::BUCKETS).map(|i| sum(&|s| s.durations[i].get())).collect(),
             micros: sum(&|s| s.micros.get()),
-            failures: sum(&|s| s.failures.get()),
+            attempts,
+            failures,
+            handshakes,
+            handshakes_failed,
             retries: sum(&|s| s.retries.get()),
             tunnel_ends: TunnelEnd::ALL.map(|end| sum(&|s| s.tunnel_ends[end as usize].get())),
         }

@@ -2,9 +2,13 @@
 //!
 //! They belong to the identity of a group (service and name) or an upstream (group and endpoint) and outlive tables.
 //! Each worker writes its own padded slot with plain loads and stores (a slot has one writer); the control plane
-//! sums the slots whenever somebody asks. Health is written by the prober only.
+//! sums the slots whenever somebody asks. Health is written by the prober only. What workers share, a [`Fuse`] and a
+//! [`Bell`], they write only where something fails.
 
+mod bell;
+mod fuse;
 mod group;
+mod tally;
 mod upstream;
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -13,7 +17,10 @@ use std::time::Instant;
 use super::claim::Slot;
 use super::seldom::Seldom;
 pub use crate::model::health::Health;
+pub use bell::Bell;
+pub use fuse::Fuse;
 pub use group::{GroupLive, GroupSlot, GroupTotals, RetryTokens};
+pub use tally::{Tally, TallySlot};
 pub use upstream::{Entrance, UpstreamLive, UpstreamSlot};
 
 /// Keeps a value on memory lines of its own (128 bytes: adjacent-line prefetch counts as sharing).

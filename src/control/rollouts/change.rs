@@ -1,0 +1,419 @@
+//! The controller's part of rollouts: they begin, are steered, and hear what was found.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::config;
+use crate::control::command::{Origin, Rejected, RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish};
+use crate::control::controller::{Command, Controller, PATIENCE, ROLLBACK_PATIENCE};
+use crate::control::events;
+use crate::control::freeze::frozen;
+use crate::control::gather;
+use crate::control::handle::Handle;
+use crate::control::handover::Keeping;
+use crate::control::journal::Otherwise;
+use crate::control::running::Running;
+use crate::control::start::fresh_salt;
+use crate::control::view::RolloutView;
+use crate::model::change::Decision;
+use crate::model::names::ServiceName;
+use crate::model::rollout::plan::{Approver, Plan};
+use crate::model::rollout::{self, Begin, By, Freezes, Input, Phase, Rollout, RolloutId, State};
+use crate::store::{Batch, KeptReceipt};
+
+/// What the controller is asked to do about rollouts.
+#[derive(Debug)]
+pub(in crate::control) enum RolloutCommand {
+    /// Somebody wants one to begin.
+    Start(Box<Starting>),
+    /// Somebody steers the one of a service.
+    Steer {
+        service: ServiceName,
+        wish: RolloutWish,
+        origin: Origin,
+        reply: oneshot::Sender<Result<RolloutReceipt, Rejected>>,
+    },
+    /// What was found about one by whoever drives it.
+    Say { id: RolloutId, input: Input, by: By, reply: oneshot::Sender<Result<(), Rejected>> },
+}
+
+/// A rollout that is to begin now.
+#[derive(Debug)]
+pub(in crate::control) struct Starting {
+    pub(super) start: RolloutStart,
+    pub(super) plan: Plan,
+    pub(super) origin: Origin,
+    pub(super) reply: oneshot::Sender<Result<RolloutStarted, Rejected>>,
+}
+
+impl Handle {
+    /// Begins a rollout, or has a job do so later. Returns when that is durable and published; nobody is moved yet.
+    ///
+    /// # Errors
+    /// [`Rejected`]; nothing was changed.
+    pub async fn start_rollout(&self, start: RolloutStart, origin: Origin) -> Result<RolloutStarted, Rejected> {
+        let plan = self.plan(&start)?;
+        let (reply, answer) = oneshot::channel();
+        let starting = Box::new(Starting { start, plan, origin, reply });
+        self.send(Command::Rollout(RolloutCommand::Start(starting))).await?;
+        answer.await.map_err(|_| Rejected::ShuttingDown)?
+    }
+
+    /// Steers the rollout under way of a service. Returns when that is durable and published.
+    ///
+    /// # Errors
+    /// [`Rejected`]; nothing was changed.
+    pub async fn steer_rollout(
+        &self,
+        service: ServiceName,
+        wish: RolloutWish,
+        origin: Origin,
+    ) -> Result<RolloutReceipt, Rejected> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Rollout(RolloutCommand::Steer { service, wish, origin, reply })).await?;
+        answer.await.map_err(|_| Rejected::ShuttingDown)?
+    }
+
+    /// The rollout under way of a service.
+    ///
+    /// # Errors
+    /// [`Rejected::NoRollout`], [`Rejected::UnknownService`].
+    pub fn current_rollout(&self, service: &str) -> Result<RolloutView, Rejected> {
+        gather::current_rollout(&self.shared, service)
+    }
+
+    /// The rollout with this number, under way or ended.
+    ///
+    /// # Errors
+    /// [`Rejected::NoRollout`]; [`Rejected::Store`] when it would have to be read and cannot be.
+    #[allow(clippy::unused_async, reason = "the border leaves room for views that have to be waited for")]
+    pub async fn rollout(&self, id: RolloutId) -> Result<RolloutView, Rejected> {
+        gather::rollout(&self.shared, id)
+    }
+
+    /// The last rollouts of a service, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Rejected::UnknownService`]; [`Rejected::Store`] when they cannot be read.
+    #[allow(clippy::unused_async, reason = "the border leaves room for views that have to be waited for")]
+    pub async fn rollouts(&self, service: &str, limit: usize) -> Result<Vec<RolloutView>, Rejected> {
+        gather::rollouts(&self.shared, service, limit)
+    }
+}
+
+impl Handle {
+    /// The plan that `start` asks for.
+    fn plan(&self, start: &RolloutStart) -> Result<Plan, Rejected> {
+        let running = self.shared.running.load();
+        let first = start.services.first();
+        let spec = first.and_then(|name| running.spec.services.iter().find(|s| s.name == *name));
+        let base = spec.map(|s| s.rollout.clone()).unwrap_or_default();
+        config::plan(&base, &start.overrides).map_err(Rejected::InvalidPlan)
+    }
+}
+
+impl Controller {
+    pub(in crate::control) async fn obey_rollout(&mut self, command: RolloutCommand) {
+        match command {
+            RolloutCommand::Start(starting) => {
+                let Starting { start, plan, origin, reply } = *starting;
+                let asked = start_asked(&start);
+                let result = match self.keeping {
+                    Keeping::Ours | Keeping::Packed => self.start_rollout(start, plan, &origin).await,
+                    Keeping::Away => Err(Rejected::Upgrading),
+                };
+                if let Err(rejected) = &result {
+                    self.rollout_refused("rollout.start", &asked, &origin, rejected).await;
+                }
+                // A caller that went away does not undo what was done.
+                let _ = reply.send(result);
+            }
+            RolloutCommand::Steer { service, wish, origin, reply } => {
+                let result = match self.keeping {
+                    Keeping::Ours | Keeping::Packed => self.steer_rollout(&service, wish, &origin).await,
+                    Keeping::Away => Err(Rejected::Upgrading),
+                };
+                if let Err(rejected) = &result {
+                    let kind = format!("rollout.{}", wish.label());
+                    self.rollout_refused(&kind, &json!({ "services": [service.as_str()] }), &origin, rejected).await;
+                }
+                let _ = reply.send(result);
+            }
+            // Where the state is another process's, it finds out for itself.
+            RolloutCommand::Say { .. } if self.keeping == Keeping::Away => {}
+            RolloutCommand::Say { id, input, by, reply } => {
+                let said = self.say(id, input, &by, None).await;
+                match &said {
+                    Ok(_) => tracing::info!(%id, cause = by.cause, "a rollout goes on"),
+                    Err(rejected) => {
+                        tracing::warn!(%id, ?input, cause = by.cause, error = %rejected, "a rollout stays where it is");
+                    }
+                }
+                let _ = reply.send(said.map(|_| ()));
+            }
+        }
+    }
+
+    /// A rollback ends the rollouts of its services.
+    pub(in crate::control) fn end_rollouts(&self, decision: &mut Decision, origin: &Origin) {
+        let touched = decision.moves.iter().find_map(|m| self.running.desired.rollout(m.service.as_str()));
+        let figures = touched.map(|r| self.shared.verdicts.figures(r.id)).unwrap_or_default();
+        let by = By { actor: origin.actor.clone(), cause: cause(origin, "somebody has rolled back"), figures };
+        rollout::roll_back(decision, &by, Timestamp::now());
+    }
+
+    async fn rollout_refused(&mut self, kind: &str, asked: &Value, origin: &Origin, rejected: &Rejected) {
+        tracing::warn!(actor = origin.actor, kind, error = %rejected, "refused");
+        if !matches!(rejected, Rejected::Store(_) | Rejected::ShuttingDown | Rejected::Upgrading) {
+            self.note_all(events::rollout_refused(kind, asked, origin, rejected)).await;
+        }
+    }
+
+    async fn start_rollout(
+        &mut self,
+        start: RolloutStart,
+        plan: Plan,
+        origin: &Origin,
+    ) -> Result<RolloutStarted, Rejected> {
+        let fingerprint = format!("rollout {}", start_asked(&start));
+        if let Some(kept) = self.repeated(origin, &fingerprint).await? {
+            if let Some(started) = started_from(&kept) {
+                return Ok(started);
+            }
+        }
+        self.check_versions(&start.services.iter().collect::<Vec<_>>(), origin)?;
+        self.may_begin(&start, &plan)?;
+        let id = self.journal.next_rollout(&self.running.desired);
+        let RolloutStart { services, to, freeze, .. } = start;
+        let reason = origin.reason.clone();
+        let by = By { actor: origin.actor.clone(), cause: cause(origin, "it was started"), figures: Vec::new() };
+        let begin = Begin { id, services, to, plan, salt: fresh_salt(), reason, freeze };
+        let decision = rollout::begin(&self.running.desired, begin, &by, Timestamp::now())?;
+        let version = decision.desired.version;
+        let receipt = json!({ "rollout": id.0, "version": version });
+        self.make_rollout_so(decision, Some((origin, fingerprint, receipt)), Otherwise::Refuse).await?;
+        Ok(RolloutStarted::Begun { id, version })
+    }
+
+    /// Refuses what would be known to fail at once.
+    fn may_begin(&self, start: &RolloutStart, plan: &Plan) -> Result<(), Rejected> {
+        for name in &start.services {
+            self.is_frozen(name, plan, start)?;
+            self.running.desired.may_be_moved(name)?;
+            self.may_be_held(&[name])?;
+            let Some(service) = self.running.table.service(name.as_str()) else { continue };
+            let Some(index) = service.group_index(start.to.as_str()) else { continue };
+            let group = &service.groups[index];
+            if !group.can_serve() && !gather::is_undecided(group) {
+                let why = self.shared.why_unhealthy(group);
+                return Err(Rejected::NoHealthyUpstream { service: name.clone(), group: start.to.clone(), why });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_frozen(&self, service: &ServiceName, plan: &Plan, start: &RolloutStart) -> Result<(), Rejected> {
+        let frozen = frozen(&plan.freeze, Timestamp::now()).filter(|_| start.freeze == Freezes::Heeded);
+        frozen.map_or(Ok(()), |f| Err(Rejected::Frozen { service: service.clone(), until: f.until }))
+    }
+
+    async fn steer_rollout(
+        &mut self,
+        service: &ServiceName,
+        wish: RolloutWish,
+        origin: &Origin,
+    ) -> Result<RolloutReceipt, Rejected> {
+        let fingerprint = format!("rollout.{} {service}", wish.label());
+        if let Some(kept) = self.repeated(origin, &fingerprint).await? {
+            if let Some(receipt) = receipt_from(&kept) {
+                return Ok(receipt);
+            }
+        }
+        self.check_versions(&[service], origin)?;
+        let desired = &self.running.desired;
+        let rollout = desired.rollout(service.as_str()).ok_or_else(|| no_rollout(desired, service))?;
+        let id = rollout.id;
+        let Some(input) = input(rollout, wish, &origin.actor)? else {
+            return Ok(RolloutReceipt { id, version: desired.version, changed: false });
+        };
+        let done = match wish {
+            RolloutWish::Approve => "it was approved",
+            RolloutWish::Pause => "it was paused",
+            RolloutWish::Resume => "it was resumed",
+            RolloutWish::Advance => "it was told to go on",
+            RolloutWish::Abort => "it was aborted",
+        };
+        let figures = self.shared.verdicts.figures(id);
+        let by = By { actor: origin.actor.clone(), cause: cause(origin, done), figures };
+        let kept = Some((origin, fingerprint));
+        let version = self.say(id, input, &by, kept).await?;
+        Ok(RolloutReceipt { id, version, changed: true })
+    }
+
+    /// Tells the rollout `id` something. A way back is published even where the store is away.
+    async fn say(
+        &mut self,
+        id: RolloutId,
+        input: Input,
+        by: &By,
+        kept: Option<(&Origin, String)>,
+    ) -> Result<u64, Rejected> {
+        let now = Timestamp::now();
+        let desired = Arc::clone(&self.running.desired);
+        let decision = rollout::advance(&desired, id, input, by, now, |service| self.term(service, None, now))?;
+        let version = decision.desired.version;
+        let is_back = decision.desired.rollouts.get(&id).is_some_and(|r| r.state == State::RolledBack);
+        if is_back {
+            self.may_go_back(&decision)?;
+        }
+        let receipt = json!({ "rollout": id.0, "version": version });
+        let kept = kept.map(|(origin, fingerprint)| (origin, fingerprint, receipt));
+        let otherwise = if is_back { Otherwise::Keep } else { Otherwise::Refuse };
+        self.make_rollout_so(decision, kept, otherwise).await?;
+        if is_back {
+            self.count_back(&desired, id, by);
+        }
+        Ok(version)
+    }
+
+    /// Where the stable group is dead itself, nobody is sent there: users stay, and somebody has to look.
+    fn may_go_back(&self, decision: &Decision) -> Result<(), Rejected> {
+        for moved in decision.moves.iter().filter(|m| m.before != m.after) {
+            let Some(service) = self.running.table.service(moved.service.as_str()) else { continue };
+            let live = moved.after.live();
+            let Some(index) = service.group_index(live.as_str()) else { continue };
+            let now = service.group_index(moved.before.live().as_str()).map(|i| &service.groups[i]);
+            let group = &service.groups[index];
+            if !group.can_serve() && now.is_some_and(|g| g.can_serve()) {
+                let (service, group, why) = (moved.service.clone(), live.clone(), self.shared.why_unhealthy(group));
+                return Err(Rejected::StableGroupUnhealthy { service, group, why });
+            }
+        }
+        Ok(())
+    }
+
+    fn count_back(&self, before: &crate::model::change::Desired, id: RolloutId, by: &By) {
+        let Some(rollout) = before.rollouts.get(&id) else { return };
+        let cause = if by.actor == events::OURSELVES { "guard" } else { "operator" };
+        rollout.services.iter().for_each(|m| self.shared.figures.rolled_back(&m.service, cause));
+    }
+
+    async fn make_rollout_so(
+        &mut self,
+        decision: Decision,
+        kept: Option<(&Origin, String, Value)>,
+        otherwise: Otherwise,
+    ) -> Result<(), Rejected> {
+        let old = Arc::clone(&self.running);
+        let mut batch = Batch::between(&old.desired, &decision.desired);
+        batch.events = events::rollouts(&old.desired, &decision.desired);
+        batch.events.extend(events::drains(&old.desired, &decision.desired, events::OURSELVES));
+        if let Some((origin, fingerprint, receipt)) = kept {
+            batch.receipts.extend(self.receipt_of(origin, fingerprint, receipt));
+        }
+        let patience = if otherwise == Otherwise::Keep { ROLLBACK_PATIENCE } else { PATIENCE };
+        let numbered = self.journal.numbered(&batch.events);
+        let events = match self.journal.write(&old.desired, batch, patience, otherwise).await {
+            Ok(events) => events,
+            Err(_) if otherwise == Otherwise::Keep => numbered,
+            Err(why) => return Err(Rejected::Store(why)),
+        };
+        self.publish(Running { desired: Arc::new(decision.desired), ..(*old).clone() });
+        self.shared.announce(events);
+        Ok(())
+    }
+
+    /// What was answered to the same request with the same key.
+    pub(in crate::control) async fn repeated(
+        &mut self,
+        origin: &Origin,
+        fingerprint: &str,
+    ) -> Result<Option<Value>, Rejected> {
+        let Some(key) = &origin.idempotency_key else { return Ok(None) };
+        let stored = crate::control::controller::stored_key(origin, key);
+        match self.journal.receipt(&self.running.desired, &stored, PATIENCE).await {
+            Ok(None) => Ok(None),
+            Ok(Some(kept)) if kept.fingerprint == fingerprint => Ok(Some(kept.receipt)),
+            Ok(Some(_)) => Err(Rejected::IdempotencyKeyReused(key.clone())),
+            Err(why) => Err(Rejected::Store(why)),
+        }
+    }
+
+    /// `receipt` as it is kept for a repeated request; none where the request has no key.
+    pub(in crate::control) fn receipt_of(
+        &self,
+        origin: &Origin,
+        fingerprint: String,
+        receipt: Value,
+    ) -> Option<KeptReceipt> {
+        let key = origin.idempotency_key.as_ref()?;
+        let key = crate::control::controller::stored_key(origin, key);
+        Some(KeptReceipt { key, fingerprint, receipt, at: Timestamp::now() })
+    }
+}
+
+/// What `wish` means to `rollout`; none: it is so already.
+fn input(rollout: &Rollout, wish: RolloutWish, actor: &str) -> Result<Option<Input>, Rejected> {
+    let not_now = |hint| Err(Rejected::NotNow { id: rollout.id, state: rollout.state.label(), hint });
+    let waits = matches!(rollout.state.phase(), Some(Phase::AwaitingApproval(_)));
+    Ok(Some(match (wish, rollout.state) {
+        (RolloutWish::Approve, _) if !waits => return not_now("nobody has to agree now"),
+        (RolloutWish::Approve, _) => {
+            let approver = rollout.plan.approval.as_ref().map_or(Approver::Anyone, |a| a.by);
+            if approver == Approver::Another && actor == rollout.started_by {
+                return Err(Rejected::AnotherMustAgree { id: rollout.id, actor: actor.to_owned() });
+            }
+            Input::Agreed
+        }
+        (RolloutWish::Pause, State::Paused(_)) | (RolloutWish::Resume, State::Active(_)) => return Ok(None),
+        (RolloutWish::Pause | RolloutWish::Resume | RolloutWish::Advance, State::RollingBack(_)) => {
+            return not_now("it is on its way back; abort ends that at once");
+        }
+        (RolloutWish::Pause, _) => Input::Pause,
+        (RolloutWish::Resume, _) => Input::Resume,
+        (RolloutWish::Advance, _) if waits => return not_now("somebody has to agree: approve it"),
+        (RolloutWish::Advance, _) if matches!(rollout.state.phase(), Some(Phase::Checking | Phase::Warming)) => {
+            return not_now("the candidate must be checked first");
+        }
+        (RolloutWish::Advance, _) => Input::Onward,
+        (RolloutWish::Abort, _) => Input::Abort,
+    }))
+}
+
+fn no_rollout(desired: &crate::model::change::Desired, service: &ServiceName) -> Rejected {
+    if desired.services.contains_key(service.as_str()) {
+        return Rejected::NoRollout(format!("service {service} has no rollout under way"));
+    }
+    crate::model::change::unknown_service(desired, service).into()
+}
+
+fn cause(origin: &Origin, done: &str) -> String {
+    origin.reason.as_ref().map_or_else(|| done.to_owned(), |reason| format!("{done}: {reason}"))
+}
+
+/// What was asked, for the audit log and to tell one request from another.
+pub(in crate::control) fn start_asked(start: &RolloutStart) -> Value {
+    json!({
+        "services": start.services.iter().map(ServiceName::as_str).collect::<Vec<_>>(),
+        "to": start.to.as_str(),
+        "plan": start.overrides,
+        "override_freeze": start.freeze == rollout::Freezes::Overridden,
+        "at": start.at.map(|at| at.to_string()),
+    })
+}
+
+fn started_from(value: &Value) -> Option<RolloutStarted> {
+    let version = value.get("version")?.as_u64()?;
+    match value.get("job") {
+        Some(job) => Some(RolloutStarted::Scheduled { job: job.as_u64()?, version }),
+        None => Some(RolloutStarted::Begun { id: RolloutId(value.get("rollout")?.as_u64()?), version }),
+    }
+}
+
+fn receipt_from(value: &Value) -> Option<RolloutReceipt> {
+    let id = RolloutId(value.get("rollout")?.as_u64()?);
+    Some(RolloutReceipt { id, version: value.get("version")?.as_u64()?, changed: true })
+}

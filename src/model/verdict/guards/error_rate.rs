@@ -1,0 +1,53 @@
+//! `error_rate`: the fraction of attempts that fail.
+
+use super::super::finding::{Measured, Sense};
+use super::super::proportion::Proportion;
+use super::super::sequential::Counts;
+use super::super::terms::{Company, Pace, Terms};
+use super::super::{Figures, Look, Row};
+use super::Guard;
+use crate::model::split::Share;
+
+#[derive(Debug)]
+pub(super) struct ErrorRate {
+    limit: f64,
+    failures: Proportion,
+}
+
+impl ErrorRate {
+    pub(super) fn new(limit: Share, terms: Terms) -> Self {
+        let limit = limit.percent() / 100.0;
+        Self { limit, failures: Proportion::new(limit, terms) }
+    }
+}
+
+fn counts(figures: &Figures) -> Counts {
+    Counts::new(figures.attempts, figures.failures)
+}
+
+impl Guard for ErrorRate {
+    fn observe(&mut self, look: &Look) {
+        self.failures.observe(counts(&look.candidate), counts(&look.baseline));
+    }
+
+    fn begin_step(&mut self, company: Company) {
+        self.failures.begin_step(company);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failures.has_failed()
+    }
+
+    fn row(&self, pace: &Pace) -> Row {
+        let measured = Measured {
+            guard: "error_rate".to_owned(),
+            unit: "fraction",
+            sense: Sense::AtMost,
+            candidate: self.failures.candidate().fraction(),
+            baseline: self.failures.baseline().fraction(),
+            limit: Some(self.limit),
+            requests: self.failures.candidate().trials,
+        };
+        self.failures.finding().row(measured, self.failures.terms, pace)
+    }
+}

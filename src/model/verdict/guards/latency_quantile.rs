@@ -1,0 +1,117 @@
+//! `latency_p95` and its like: a quantile of the time to an answer's head.
+//!
+//! That the 95th percentile is at most t means that at most 5 % take longer than t; so this is a guard of how often
+//! answers are late. Late is what lies in a later bucket than t: rounded in the candidate's favour, by up to 12 %. A
+//! t that follows the baseline is taken from what the baseline has shown up to the look before, never from the
+//! figures that it is applied to. While the baseline has no share, t stays what it was.
+
+use super::super::durations::{Durations, Reference, beyond, total};
+use super::super::finding::{Measured, Sense};
+use super::super::plan::{Bound, QuantileLimit};
+use super::super::proportion::Proportion;
+use super::super::sequential::Counts;
+use super::super::terms::{Company, Pace, Terms};
+use super::super::{Figures, Look, Row};
+use super::Guard;
+use crate::model::histogram::{self, upper_bound};
+
+/// Of the baseline, so many answers have to be known beyond its quantile before it is trusted.
+const BEYOND: f64 = 2.5;
+/// And so many at all.
+const AT_LEAST: u64 = 30;
+
+#[derive(Debug)]
+pub(super) struct LatencyQuantile {
+    percent: u8,
+    bound: Bound,
+    lateness: Proportion,
+    reference: Reference,
+    company: Company,
+    /// Answers in later buckets than this are late. `None` as long as too little is known of the baseline.
+    last_in_time: Option<usize>,
+    candidate: Durations,
+    baseline: Durations,
+}
+
+impl LatencyQuantile {
+    pub(super) fn new(limit: QuantileLimit, terms: Terms) -> Self {
+        let late = 1.0 - f64::from(limit.percent.min(100)) / 100.0;
+        let mut new = Self {
+            percent: limit.percent.min(100),
+            bound: limit.bound,
+            lateness: Proportion::new(late, terms),
+            reference: Reference::default(),
+            company: Company::Beside,
+            last_in_time: None,
+            candidate: Durations::default(),
+            baseline: Durations::default(),
+        };
+        new.set_bound();
+        new
+    }
+
+    fn quantile(&self) -> f64 {
+        f64::from(self.percent) / 100.0
+    }
+
+    fn set_bound(&mut self) {
+        let micros = match self.bound {
+            Bound::Above(most) => Some(most.as_micros() as f64),
+            Bound::AboveBaseline(more) => self.usual().map(|micros| micros * (1.0 + more)),
+        };
+        self.last_in_time = micros.map(|micros| histogram::bucket(micros as u64));
+    }
+
+    /// The baseline's quantile, once enough is known of it.
+    fn usual(&self) -> Option<f64> {
+        let known = self.reference.counts();
+        let enough = AT_LEAST.max((BEYOND / (1.0 - self.quantile()).max(1e-3)) as u64);
+        if total(known) < enough { None } else { histogram::quantile(known, self.quantile()) }
+    }
+
+    fn lates(&self, figures: &Figures) -> Counts {
+        let Some(last) = self.last_in_time else { return Counts::default() };
+        Counts::new(total(&figures.durations), beyond(&figures.durations, last))
+    }
+
+    fn limit_ms(&self) -> Option<f64> {
+        let bound = upper_bound(self.last_in_time?);
+        bound.is_finite().then_some(bound / 1e3)
+    }
+}
+
+impl Guard for LatencyQuantile {
+    fn observe(&mut self, look: &Look) {
+        let (candidate, baseline) = (self.lates(&look.candidate), self.lates(&look.baseline));
+        self.lateness.observe(candidate, baseline);
+        self.candidate.add(&look.candidate.durations);
+        self.baseline.add(&look.baseline.durations);
+        if self.company == Company::Beside && !look.baseline.durations.is_empty() {
+            self.reference.add(look.at, &look.baseline.durations);
+            self.set_bound();
+        }
+    }
+
+    fn begin_step(&mut self, company: Company) {
+        (self.candidate, self.baseline) = (Durations::default(), Durations::default());
+        self.company = company;
+        self.lateness.begin_step(company);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.lateness.has_failed()
+    }
+
+    fn row(&self, pace: &Pace) -> Row {
+        let measured = Measured {
+            guard: format!("latency_p{}", self.percent),
+            unit: "ms",
+            sense: Sense::AtMost,
+            candidate: self.candidate.quantile_ms(self.quantile()),
+            baseline: self.baseline.quantile_ms(self.quantile()),
+            limit: self.limit_ms(),
+            requests: total(self.candidate.counts()),
+        };
+        self.lateness.finding().row(measured, self.lateness.terms, pace)
+    }
+}

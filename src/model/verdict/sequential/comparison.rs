@@ -1,0 +1,151 @@
+//! Evidence against "hits are no more frequent at the candidate than at the baseline at the same moments".
+//!
+//! **Blocks.** What happened is cut into short blocks. Within one, of n_c and n_b trials at candidate and baseline
+//! together k were hits, of which x at the candidate. If both hit equally often, x is hypergeometric given these,
+//! whatever that frequency is and however it changes from block to block. With s = n_c/(n_c+n_b), a convex function of x
+//! is on average no larger than it would be for x binomial with k and s (Hoeffding 1963, theorem 4), so
+//! (θ/s)^x·((1−θ)/(1−s))^(k−x) is at most 1 on average. With θ > s it grows with x, and x is stochastically smaller
+//! where the candidate hits less often; so it is fair evidence against all of the claim. The alternatives are θ with m
+//! times the odds of s, which is where a risk ratio of m leads: see [`super::rate`].
+//!
+//! A block ends by how much there is in it, not by whose it is: then trials are as good as shuffled within it. One in
+//! which only one side had trials says nothing.
+//!
+//! **Suspicion.** A candidate may well be worse than a very good baseline if it keeps within its limit. It must not be
+//! held against it when later both go down together: so only blocks count at whose begin the candidate has just been
+//! beyond its limit. To choose blocks by what was known before them is allowed.
+//!
+//! **Alone.** Where the baseline has no share there is nothing to compare with. Then the claim is that hits are no more
+//! frequent than a fraction which the baseline had kept to, or the limit: a test of a rate, with the same capital.
+
+use super::Counts;
+use super::mixture::Mixture;
+use super::rate::{Costs, growth, spread};
+use super::suspicion::Suspicion;
+
+/// So many trials at both sides together make a block.
+const BLOCK: u64 = 10;
+/// A test of candidate against baseline.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    mixture: Mixture,
+    candidate: Counts,
+    baseline: Counts,
+    block_counts: bool,
+    /// An epoch that waits for the next block: this one was part of the reason for it.
+    epoch_is_due: bool,
+    /// What the baseline has shown in this rollout while it had a share.
+    seen: Counts,
+    alone: Option<Alone>,
+}
+
+/// The claim while there is nothing to compare with.
+#[derive(Clone, Debug)]
+struct Alone {
+    at_most: f64,
+    costs: Costs,
+}
+
+impl Comparison {
+    /// Of a candidate and a baseline that have shown nothing yet.
+    #[must_use]
+    pub fn new(ceiling: f64) -> Self {
+        Self {
+            mixture: spread(ceiling),
+            candidate: Counts::default(),
+            baseline: Counts::default(),
+            block_counts: false,
+            epoch_is_due: false,
+            seen: Counts::default(),
+            alone: None,
+        }
+    }
+
+    /// What has come at both, with what is suspected before it comes.
+    pub fn observe(&mut self, candidate: Counts, baseline: Counts, suspicion: &Suspicion) {
+        if let Some(alone) = &self.alone {
+            if candidate.trials > 0 {
+                self.mixture.settle(|alternative| alone.costs.log_factor(alternative, candidate));
+            }
+            return;
+        }
+        if self.candidate.trials == 0 && self.baseline.trials == 0 {
+            self.block_counts = suspicion.is_raised();
+            if std::mem::take(&mut self.epoch_is_due) {
+                self.mixture.begin_epoch();
+            }
+        }
+        self.candidate = self.candidate.and(candidate);
+        self.baseline = self.baseline.and(baseline);
+        self.seen = self.seen.and(baseline);
+        if self.candidate.trials.saturating_add(self.baseline.trials) >= BLOCK {
+            self.end_block();
+        }
+    }
+
+    fn end_block(&mut self) {
+        let (candidate, baseline) = (std::mem::take(&mut self.candidate), std::mem::take(&mut self.baseline));
+        let hits = Counts::new(candidate.hits.saturating_add(baseline.hits), candidate.hits);
+        if !self.block_counts || candidate.trials == 0 || baseline.trials == 0 || hits.trials == 0 {
+            return;
+        }
+        let costs = Costs::of(part(candidate, baseline));
+        self.mixture.settle(|alternative| costs.log_factor(alternative, hits));
+    }
+
+    /// The baseline has a share from now on.
+    pub fn beside(&mut self) {
+        self.end_block();
+        self.alone = None;
+    }
+
+    /// The baseline has no share from now on, and the candidate may hit as often as this.
+    pub fn alone(&mut self, at_most: f64) {
+        self.end_block();
+        if std::mem::take(&mut self.epoch_is_due) {
+            self.mixture.begin_epoch();
+        }
+        self.alone = Some(Alone { at_most, costs: Costs::of(at_most) });
+    }
+
+    /// What the baseline has shown in this rollout while it had a share.
+    #[must_use]
+    pub fn seen(&self) -> Counts {
+        self.seen
+    }
+
+    /// Whether the baseline has no share.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.alone.is_some()
+    }
+
+    /// See [`Mixture::begin_epoch`].
+    pub fn begin_epoch(&mut self) {
+        if self.alone.is_some() { self.mixture.begin_epoch() } else { self.epoch_is_due = true }
+    }
+
+    /// The logarithm of the evidence.
+    #[must_use]
+    pub fn log_evidence(&self) -> f64 {
+        self.mixture.log_evidence()
+    }
+
+    /// By how much the logarithm grows with each trial at the candidate when both are as these.
+    #[must_use]
+    pub fn growth(&self, candidate: Counts, baseline: Counts) -> f64 {
+        let Some(often) = candidate.fraction() else { return 0.0 };
+        if let Some(alone) = &self.alone {
+            return growth(often, alone.at_most);
+        }
+        let Some(often_there) = baseline.fraction() else { return 0.0 };
+        let share = part(candidate, baseline);
+        let hits = often + often_there * (1.0 - share) / share;
+        if hits > 0.0 { hits * growth(often / hits, share) } else { 0.0 }
+    }
+}
+
+/// The candidate's part of the trials.
+fn part(candidate: Counts, baseline: Counts) -> f64 {
+    candidate.trials as f64 / (candidate.trials as f64 + baseline.trials as f64)
+}

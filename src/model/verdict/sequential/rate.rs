@@ -1,0 +1,83 @@
+//! Evidence against "of these trials, at most the fraction p are hits".
+//!
+//! The alternatives are fractions q with m times the odds of p, for a few m. The likelihood ratio of x hits in n trials
+//! is (q/p)^x·((1−q)/(1−p))^(n−x), and with q = m·p/(1+(m−1)·p) its logarithm is x·ln m − n·ln(1+(m−1)·p): Wald (1945).
+//! For a true fraction below p it is smaller on average, since it grows with each hit; so it is fair evidence against
+//! all of "at most p".
+
+use super::Counts;
+use super::mixture::{ALTERNATIVES, Mixture};
+
+/// How many times the odds, and how much is bet on it. From "a quarter more" to "nearly all".
+const MULTIPLES: [(f64, f64); ALTERNATIVES] =
+    [(1.3, 1.0), (1.6, 1.0), (2.1, 1.0), (3.0, 1.0), (4.5, 1.0), (7.5, 1.0), (14.0, 1.0), (30.0, 1.0), (200.0, 1.0)];
+
+/// A test of one fraction.
+#[derive(Clone, Debug)]
+pub struct Rate {
+    at_most: f64,
+    costs: Costs,
+    mixture: Mixture,
+}
+
+impl Rate {
+    /// Against "at most this fraction".
+    #[must_use]
+    pub fn new(at_most: f64, ceiling: f64) -> Self {
+        Self { at_most, costs: Costs::of(at_most), mixture: spread(ceiling) }
+    }
+
+    /// What has come.
+    pub fn observe(&mut self, counts: Counts) {
+        if counts.trials > 0 {
+            self.mixture.settle(|alternative| self.costs.log_factor(alternative, counts));
+        }
+    }
+
+    /// See [`Mixture::begin_epoch`].
+    pub fn begin_epoch(&mut self) {
+        self.mixture.begin_epoch();
+    }
+
+    /// The logarithm of the evidence.
+    #[must_use]
+    pub fn log_evidence(&self) -> f64 {
+        self.mixture.log_evidence()
+    }
+
+    /// By how much the logarithm grows with each trial when this fraction of them are hits.
+    #[must_use]
+    pub fn growth(&self, fraction: f64) -> f64 {
+        growth(fraction, self.at_most)
+    }
+}
+
+/// Capital over the alternatives.
+pub(super) fn spread(ceiling: f64) -> Mixture {
+    Mixture::new(MULTIPLES.map(|(_, weight)| weight), ceiling)
+}
+
+/// What one trial costs each alternative: ln(1+(m−1)·p).
+#[derive(Clone, Debug)]
+pub(super) struct Costs([f64; ALTERNATIVES]);
+
+impl Costs {
+    pub(super) fn of(fraction: f64) -> Self {
+        Self(MULTIPLES.map(|(multiple, _)| ((multiple - 1.0) * fraction.clamp(0.0, 1.0)).ln_1p()))
+    }
+
+    pub(super) fn log_factor(&self, alternative: usize, counts: Counts) -> f64 {
+        counts.hits as f64 * MULTIPLES[alternative].0.ln() - counts.trials as f64 * self.0[alternative]
+    }
+}
+
+/// The divergence of Kullback and Leibler between two fractions, where the first is the larger one; else 0.
+pub(super) fn growth(fraction: f64, at_most: f64) -> f64 {
+    if fraction <= at_most { 0.0 } else { divergence(fraction, at_most) }
+}
+
+/// p·ln(p/q) + (1−p)·ln((1−p)/(1−q)).
+pub(super) fn divergence(p: f64, q: f64) -> f64 {
+    let part = |p: f64, q: f64| if p <= 0.0 { 0.0 } else { p * (p / q.max(f64::MIN_POSITIVE)).ln() };
+    part(p, q) + part(1.0 - p, 1.0 - q)
+}
