@@ -29,6 +29,9 @@ pub(super) use super::prober::call::Wanted;
 /// How long a request may take where nobody has said so.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Nor longer for a connection, whatever the answer may take: who tests a candidate may take his time to answer.
+const CONNECTED: Duration = Duration::from_secs(10);
+
 /// Names us where nobody else has.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("pointsman/", env!("CARGO_PKG_VERSION")));
 
@@ -120,7 +123,7 @@ impl Client {
     pub(super) async fn ask(&self, ask: Ask) -> Result<Answered, Trouble> {
         let deadline = Instant::now() + ask.timeout;
         let place: Place = ask.url.parse()?;
-        let stream = self.connected(&place, deadline).await?;
+        let stream = self.connected(&place, deadline.min(Instant::now() + CONNECTED)).await?;
         let (shown, wanted) = (place.shown(), ask.wanted);
         let request = request(place, ask)?;
         match call::exchange(stream, Version::Http1, request, |_| wanted, deadline).await {
