@@ -21,6 +21,7 @@ mod grpc;
 mod health;
 mod hold;
 mod hostile;
+mod judged;
 mod limits;
 mod names;
 mod protocols;

@@ -1,10 +1,10 @@
 // An upstream that counts: every request, when its first bytes arrive, in a file that others have mapped as well. So
 // looking at the count costs the upstream nothing and is exact: what has been answered has been counted before.
 //
-// usage: counter PORT FILE SLOW_MS
+// usage: counter PORT FILE SLOW_MS [PREFIX]
 //
 // HTTP/1.1 with keep-alive, requests without a body. The answer's body is the request's x-generation, or `-`. A path
-// that begins with /slow is answered after SLOW_MS. FILE has room for one number of 64 bits: requests so far.
+// that begins with PREFIX, /slow where nothing is said, is answered after SLOW_MS. FILE has room for one number of 64 bits: requests so far.
 // Connections that say nothing, like those of a health check that only connects, are not counted.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -27,6 +27,7 @@ struct connection { int fd, waits; uint64_t due; size_t got; struct connection *
 static uint64_t *requests;
 static struct connection *first, **last = &first;  // those that are slow; all are as slow, so the oldest is due first
 static uint64_t slow_ns;
+static const char *slow_path = "/slow";
 
 static uint64_t now_ns(void) {
     struct timespec t;
@@ -72,7 +73,7 @@ static void answer(struct connection *c) {
 
 static void take_all(struct connection *c) {
     while (!c->waits && strstr(c->buffer, "\r\n\r\n")) {
-        if (slow_ns && !strncmp(strchr(c->buffer, ' ') + 1, "/slow", 5)) {
+        if (slow_ns && !strncmp(strchr(c->buffer, ' ') + 1, slow_path, strlen(slow_path))) {
             c->waits = 1;
             c->due = now_ns() + slow_ns;
             c->next = NULL;
@@ -111,7 +112,8 @@ static int answer_slow(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) { fprintf(stderr, "usage: counter PORT FILE SLOW_MS\n"); return 2; }
+    if (argc != 4 && argc != 5) { fprintf(stderr, "usage: counter PORT FILE SLOW_MS [PREFIX]\n"); return 2; }
+    if (argc == 5) slow_path = argv[4];
     requests = shared(argv[2]);
     slow_ns = strtoull(argv[3], NULL, 10) * 1000000;
     int listener = listen_on(atoi(argv[1])), poll = epoll_create1(0), on = 1;

@@ -54,10 +54,10 @@ class Counter:
 
 
 @contextlib.contextmanager
-def counter(slow_ms=0):
-    """An upstream that answers at once, and paths under /slow after so long."""
+def counter(slow_ms=0, prefix="/slow"):
+    """An upstream that answers at once, and paths that begin with `prefix` after so long."""
     port, numbers = programs.Port(), Numbers(1)
-    with programs.process([compiled(HERE / "counter.c"), port.number, numbers.path, slow_ms]) as child:
+    with programs.process([compiled(HERE / "counter.c"), port.number, numbers.path, slow_ms, prefix]) as child:
         programs.eventually("the upstream accepts", lambda: child.poll() is None and programs.accepts(port.number))
         yield Counter(port, numbers)
 

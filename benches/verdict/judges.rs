@@ -54,7 +54,15 @@ pub(crate) struct Poll {
 
 impl Poll {
     pub(crate) fn new(threshold: u32, p95: f64) -> Self {
-        Self { threshold, failed: 0, p95, seconds: 60, attempts: 0, failures: 0, durations: vec![0; histogram::BUCKETS] }
+        Self {
+            threshold,
+            failed: 0,
+            p95,
+            seconds: 60,
+            attempts: 0,
+            failures: 0,
+            durations: vec![0; histogram::BUCKETS],
+        }
     }
 
     fn is_bad(&self) -> bool {

@@ -129,7 +129,16 @@ fn bad(name: &'static str, runs: u64, shape: Shape, does: Does, requests_a_secon
 
 /// A candidate that is as good as the baseline: 100,000 requests in 1,000 seconds.
 fn good(name: &'static str, runs: u64, does: Does, looks: Looks) -> Plan {
-    Plan { name, runs, requests_a_second: 100.0, looks, shape: USUAL, is_bad: false, counts_from: 0, phases: steps(200, does, does) }
+    Plan {
+        name,
+        runs,
+        requests_a_second: 100.0,
+        looks,
+        shape: USUAL,
+        is_bad: false,
+        counts_from: 0,
+        phases: steps(200, does, does),
+    }
 }
 
 /// Everything that is run; `part` of the rollouts.

@@ -11,7 +11,7 @@ mod judges;
 mod loads;
 mod world;
 
-use judges::{Poll, Pointsman};
+use judges::{Pointsman, Poll};
 use loads::Load;
 use world::{Judging, Outcome};
 

@@ -135,7 +135,13 @@ impl World {
             connect_failures: 0,
             readings: Vec::new(),
         };
-        let mut run = Run { judging, look, outcome: Outcome::default(), late_after: self.late_after, counts_from: self.counts_from };
+        let mut run = Run {
+            judging,
+            look,
+            outcome: Outcome::default(),
+            late_after: self.late_after,
+            counts_from: self.counts_from,
+        };
         for phase in &self.phases {
             if phase.is_step {
                 let share = Share::from_percent(phase.share).expect("a share of this file");

@@ -145,7 +145,7 @@ async fn rolled_back(desk: &Desk, asked: Asked, body: RollbackServicesRequest) -
 }
 
 /// The one service that a change is about.
-fn single(services: &[String]) -> Option<&str> {
+pub(super) fn single(services: &[String]) -> Option<&str> {
     match services {
         [one] => Some(one),
         _ => None,
@@ -157,7 +157,7 @@ pub(super) fn force(asked: bool) -> Force {
 }
 
 /// Names of services, at least one, each once.
-async fn service_names(desk: &Desk, texts: &[String]) -> Result<Vec<ServiceName>, ApiError> {
+pub(super) async fn service_names(desk: &Desk, texts: &[String]) -> Result<Vec<ServiceName>, ApiError> {
     if texts.is_empty() || texts.len() > MAX_SERVICES {
         return Err(ApiError::BadRequest(format!("`services` must name 1 to {MAX_SERVICES} services")));
     }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, header};
 
 use super::Desk;
-use crate::control::view::{GroupView, ServiceView};
+use crate::control::view::{GroupView, RolloutState, ServiceView};
 use crate::model::outcome::Outcome;
 use crate::routing::live::Health;
 use crate::telemetry::metrics::{Durations, GroupSample, HoldSample, Judged, Samples, UpstreamSample, write};
@@ -37,6 +37,11 @@ pub(super) async fn scrape(State(desk): State<Desk>) -> ([(HeaderName, &'static 
                 expired: h.expired,
             })
             .collect(),
+        rollouts: {
+            let last = desk.handle.last_rollouts().into_iter();
+            last.map(|(service, view)| (service.to_string(), view.rollout.state.label())).collect()
+        },
+        rollout_states: &RolloutState::LABELS,
         rollbacks: desk.handle.rollbacks(),
         switch_seconds: Durations { buckets, sum, count },
         drain_seconds: {

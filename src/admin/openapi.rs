@@ -5,7 +5,7 @@ use axum::http::{HeaderName, header};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{change, config, drain, events, explain, hold, metrics, services, status, upgrade};
+use super::{change, config, drain, events, explain, hold, hooks, metrics, rollout, services, status, upgrade};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,6 +27,12 @@ use super::{change, config, drain, events, explain, hold, metrics, services, sta
         drain::show,
         hold::hold,
         hold::release,
+        rollout::start,
+        rollout::start_several,
+        rollout::list,
+        rollout::one,
+        rollout::steer,
+        hooks::alertmanager,
         explain::explain,
         events::events,
         config::show,
@@ -66,7 +72,7 @@ mod tests {
     #[test]
     fn every_path_is_described_and_every_reference_leads_somewhere() {
         let json = serde_json::to_value(Document::openapi()).unwrap();
-        assert_eq!(json["paths"].as_object().unwrap().len(), 20);
+        assert_eq!(json["paths"].as_object().unwrap().len(), 25);
         for operation in json["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
         {
             for response in operation["responses"].as_object().unwrap().values() {

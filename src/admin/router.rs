@@ -15,13 +15,16 @@ use axum::routing::{get, post, put};
 use super::auth::{self, Caller};
 use super::gate::{self, Link};
 use super::problem::ApiError;
-use super::{Desk, change, config, drain, events, explain, hold, metrics, openapi, services, status, upgrade};
+use super::{
+    Desk, change, config, drain, events, explain, hold, hooks, metrics, openapi, rollout, services, status, upgrade,
+};
 use crate::config::spec::{Admin, Role};
 
 /// Paths that anyone may ask for who passes the gate: they tell nothing about the services.
 const FREE: [&str; 3] = ["/", "/healthz", "/readyz"];
 
 const DRAIN: &str = "/api/v1/services/{service}/groups/{group}/drain";
+const ROLLOUTS: &str = "/api/v1/services/{service}/rollouts";
 
 /// All routes of this floor.
 pub(super) fn routes() -> Router<Desk> {
@@ -43,6 +46,8 @@ fn reads() -> Router<Desk> {
         .route("/api/v1/services/{service}", get(services::one))
         .route("/api/v1/services/{service}/explain", get(explain::explain))
         .route(DRAIN, get(drain::show))
+        .route(ROLLOUTS, get(rollout::list))
+        .route("/api/v1/services/{service}/rollouts/{id}", get(rollout::one))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/config", get(config::show))
         .route("/api/v1/config/drift", get(config::drift))
@@ -52,6 +57,7 @@ fn rollbacks() -> Router<Desk> {
     Router::new()
         .route("/api/v1/rollback", post(change::rollback_several))
         .route("/api/v1/services/{service}/rollback", post(change::rollback))
+        .route("/hooks/alertmanager", post(hooks::alertmanager))
 }
 
 fn traffic() -> Router<Desk> {
@@ -61,6 +67,9 @@ fn traffic() -> Router<Desk> {
         .route("/api/v1/services/{service}/hold", post(hold::hold).delete(hold::release))
         .route("/api/v1/services/{service}/shift", post(change::shift))
         .route("/api/v1/services/{service}/split", put(change::split))
+        .route("/api/v1/rollouts", post(rollout::start_several))
+        .route(ROLLOUTS, post(rollout::start))
+        .route("/api/v1/services/{service}/rollouts/current/{wish}", post(rollout::steer))
         .route(DRAIN, post(drain::begin).delete(drain::cancel))
 }
 

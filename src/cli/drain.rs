@@ -214,10 +214,10 @@ impl Course {
 
 /// A line that is written over on a terminal; elsewhere each new one is a line of its own.
 #[derive(Debug, Default)]
-struct Shown(String);
+pub(super) struct Shown(String);
 
 impl Shown {
-    fn show(&mut self, line: &str) {
+    pub(super) fn show(&mut self, line: &str) {
         let mut out = std::io::stderr().lock();
         // Progress that cannot be shown is no reason to stop waiting.
         let _ = if out.is_terminal() {
@@ -230,7 +230,7 @@ impl Shown {
         line.clone_into(&mut self.0);
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         let mut out = std::io::stderr().lock();
         if out.is_terminal() && !self.0.is_empty() {
             let _ = write!(out, "\r\u{1b}[K").and_then(|()| out.flush());

@@ -15,6 +15,7 @@ mod hold;
 pub mod init;
 mod output;
 mod port;
+mod rollout;
 pub mod schema;
 mod start;
 mod status;
@@ -96,6 +97,9 @@ pub enum Verb {
     Shift(traffic::ShiftArgs),
     /// Back to the last stable split, at once.
     Rollback(traffic::RollbackArgs),
+    /// The gradual way from one group to another, judged by its guards.
+    #[command(subcommand)]
+    Rollout(rollout::RolloutVerb),
     /// No new requests to GROUP, or to one of its upstreams, and those under way may end.
     Drain(drain::DrainArgs),
     /// Keep new requests of a service waiting for a moment.
@@ -145,6 +149,7 @@ async fn talk(verb: Verb, target: &Target) -> anyhow::Result<ExitCode> {
         Verb::Status(args) => status::run(&args, &client, target.output).await,
         Verb::Switch(args) => return traffic::switch(args, &client, target.output).await,
         Verb::Drain(args) => return drain::run(&args, &client, target.output).await,
+        Verb::Rollout(verb) => return rollout::run(verb, &client, target.output).await,
         Verb::Shift(args) => traffic::shift(args, &client, target.output).await,
         Verb::Rollback(args) => traffic::rollback(args, &client, target.output).await,
         Verb::Hold(args) => hold::hold(args, &client, target.output).await,
@@ -219,6 +224,15 @@ mod tests {
             "pointsman rollback --all",
             "pointsman explain shop --cookie a=b --cookie c=d --header k:v",
             "pointsman events --follow --since 3",
+            "pointsman rollout start shop green",
+            "pointsman rollout start shop,api green --steps 10,25,50,100 --every 10m --reason 2.5.0 --wait",
+            "pointsman rollout start --all green --at 22:00 --override-freeze --plan {}",
+            "pointsman rollout status shop --wait",
+            "pointsman rollout approve shop --reason fine --wait",
+            "pointsman rollout pause shop",
+            "pointsman rollout resume shop",
+            "pointsman rollout advance shop",
+            "pointsman rollout abort shop --reason errors",
             "pointsman history shop",
             "pointsman config",
             "pointsman reload --token x",
@@ -249,6 +263,10 @@ mod tests {
             "pointsman drain shop",
             "pointsman drain shop blue --cancel --wait",
             "pointsman switch shop green --wait",
+            "pointsman rollout",
+            "pointsman rollout start shop",
+            "pointsman rollout start shop green --every 10m",
+            "pointsman rollout approve",
             "pointsman token new --name ops --role king",
             "pointsman status --output xml",
         ] {

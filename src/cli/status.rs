@@ -101,12 +101,13 @@ fn remark(service: &Service) -> String {
     let drains =
         drains.chain(service.groups.values().flat_map(|g| g.upstreams.iter().filter_map(|u| u.draining.as_ref())));
     let drains = drains.map(|drain| format!("{}\n", super::drain::remark(drain)));
+    let rollout = service.rollout.as_ref().map(|r| format!("{name}: {}\n", super::rollout::remark(r)));
     let held = service.hold.as_ref().map(|hold| held(name, hold));
     let upstreams = service.groups.iter().flat_map(|(name, group)| group.upstreams.iter().map(move |u| (name, u)));
     let unhealthy = upstreams.filter(|(_, upstream)| upstream.health != "healthy").map(|(group, upstream)| {
         format!("{name} {group} {} is {}: {}\n", upstream.url, upstream.health, why(upstream))
     });
-    std::iter::once(first).chain(held).chain(pending).chain(drains).chain(unhealthy).collect()
+    std::iter::once(first).chain(rollout).chain(held).chain(pending).chain(drains).chain(unhealthy).collect()
 }
 
 fn held(name: &str, hold: &Hold) -> String {

@@ -145,7 +145,7 @@ pub(super) async fn rollback(args: RollbackArgs, client: &Client, output: Output
 }
 
 /// The services that are named, or all of them.
-async fn named(list: Option<&str>, client: &Client) -> anyhow::Result<Vec<String>> {
+pub(super) async fn named(list: Option<&str>, client: &Client) -> anyhow::Result<Vec<String>> {
     let services: Vec<String> = if let Some(list) = list {
         list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
     } else {

@@ -418,6 +418,9 @@ pub enum Rejected {
         /// Who has started it.
         actor: String,
     },
+    /// A link that approves nothing.
+    #[error("the link cannot be used: {0}")]
+    BadLink(&'static str),
     /// Nothing new begins now.
     #[error("service {service} is frozen until {until}: no rollout begins; wait, or repeat with override_freeze")]
     Frozen {

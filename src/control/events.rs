@@ -15,7 +15,7 @@ use crate::model::drain::{Drain, Outcome, Part};
 use crate::model::job::{Job, Kind, Notify};
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::period;
-use crate::model::rollout::{Entry, Moving, Rollout};
+use crate::model::rollout::{Entry, Freezes, Moving, Rollout};
 use crate::store::NewEvent;
 
 /// Longest text that came from a caller, in characters.
@@ -109,7 +109,7 @@ pub(super) fn rollouts(old: &Desired, new: &Desired) -> Vec<NewEvent> {
 
 fn rollout_line(rollout: &Rollout, before: Option<&Rollout>, entry: &Entry, service: &ServiceName) -> NewEvent {
     let kind = format!("rollout.{}", if before.is_none() { "started" } else { entry.state.as_str() });
-    let detail = json!({
+    let mut detail = json!({
         "rollout": rollout.id.to_string(),
         "to": rollout.to.as_str(),
         "state": entry.state,
@@ -121,6 +121,10 @@ fn rollout_line(rollout: &Rollout, before: Option<&Rollout>, entry: &Entry, serv
         "cause": sanitised(&entry.cause),
         "figures": entry.figures,
     });
+    if before.is_none() {
+        detail["reason"] = json!(rollout.reason.as_deref().map(sanitised));
+        detail["override_freeze"] = json!(rollout.freeze == Freezes::Overridden);
+    }
     event(&entry.actor, &kind, Some(service.to_string()), detail)
 }
 

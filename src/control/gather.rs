@@ -12,7 +12,7 @@ use crate::config::spec::Bind;
 use crate::model::change::ServiceState;
 use crate::model::drain::Part;
 use crate::model::outcome::Outcome;
-use crate::model::rollout::RolloutId;
+use crate::model::rollout::Rollout;
 use crate::model::split::Split;
 use crate::routing::admission::Admission;
 use crate::routing::live::Health;
@@ -111,19 +111,11 @@ pub(super) fn current_rollout(shared: &Shared, service: &str) -> Result<RolloutV
     state_of(shared, &running, table).ok_or_else(none)
 }
 
-/// The rollout with this number, as far as it is in memory.
-pub(super) fn rollout(shared: &Shared, id: RolloutId) -> Result<RolloutView, Rejected> {
-    let running = shared.running.load();
-    let none = || Rejected::NoRollout(format!("there is no rollout {id}"));
-    running.desired.rollouts.get(&id).map(|r| rollouts::view(shared, &running, r)).ok_or_else(none)
-}
-
-/// The rollouts of `service` that are in memory, newest first.
-pub(super) fn rollouts(shared: &Shared, service: &str, limit: usize) -> Result<Vec<RolloutView>, Rejected> {
+/// The rollouts of `service` that are in memory, oldest first.
+pub(super) fn rollouts(shared: &Shared, service: &str) -> Result<Vec<Rollout>, Rejected> {
     let running = shared.running.load();
     running.table.service(service).ok_or_else(|| unknown(&running.table, service))?;
-    let of_it = running.desired.rollouts.values().rev().filter(|r| r.moves(service));
-    Ok(of_it.take(limit).map(|r| rollouts::view(shared, &running, r)).collect())
+    Ok(running.desired.rollouts.values().filter(|r| r.moves(service)).cloned().collect())
 }
 
 /// Listeners, in the order of the file.

@@ -16,6 +16,7 @@ use super::hold::{Ask, HoldAsked};
 use super::journal::{SharedStore, locked};
 use super::receipts::Request;
 use super::reload::Asked;
+pub use super::rollouts::Link;
 use super::running::Shared;
 use super::source::Source;
 use super::view::{
@@ -287,7 +288,7 @@ impl Handle {
         self.read(|store| store.verify()).await.map(Audit::from)
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Rejected> {

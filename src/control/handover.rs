@@ -22,6 +22,7 @@ use super::journal::Otherwise;
 use super::running::{Running, Shared};
 use crate::config::spec::Shutdown;
 use crate::model::change::{Desired, ServiceState};
+use crate::model::cohort::Salt;
 use crate::model::drain::{Drain, Drains, Part};
 use crate::model::names::{ListenerName, ServiceName};
 use crate::model::split::Split;
@@ -83,6 +84,8 @@ pub struct Followed {
     pub split: Split,
     /// Where a rollback leads.
     pub stable: Split,
+    /// Which users come first; none: a version of pointsman that does not say.
+    pub salt: Option<Salt>,
     /// Its drains.
     pub drains: Drains,
 }
@@ -168,8 +171,8 @@ impl Handle {
     pub fn state(&self) -> State {
         let desired = &self.shared.running.load().desired;
         let services = desired.services.iter().map(|(name, s)| {
-            let ServiceState { split, stable, drains, .. } = s.clone();
-            Followed { name: name.clone(), split, stable, drains }
+            let ServiceState { split, stable, salt, drains, .. } = s.clone();
+            Followed { name: name.clone(), split, stable, salt: Some(salt), drains }
         });
         State { version: desired.version, services: services.collect() }
     }
@@ -305,10 +308,12 @@ impl Controller {
     fn follow(&mut self, state: State) {
         let old = Arc::clone(&self.running);
         let mut desired = Desired { version: state.version, ..(*old.desired).clone() };
-        for Followed { name, split, stable, drains } in state.services {
+        for Followed { name, split, stable, salt, drains } in state.services {
             if let Some(ours) = desired.services.get_mut(&name).filter(|s| same_groups(&s.split, &split)) {
                 ours.drains = drains.into_iter().map(|(part, drain)| followed(&ours.drains, part, drain)).collect();
                 (ours.split, ours.stable) = (split, stable);
+                // A rollout there begins with other users than the last one.
+                ours.salt = salt.unwrap_or(ours.salt);
             }
         }
         self.publish(Running { desired: Arc::new(desired), ..(*old).clone() });
@@ -415,11 +420,15 @@ mod tests {
             name: service(name),
             stable: split.clone(),
             split,
+            salt: Some(Salt(7)),
             drains: Drains::new(),
         };
         let services = services.into_iter().map(of).collect();
         plane.handle.follow(State { version: 40, services }).await.unwrap();
         assert_eq!((plane.shares("shop"), plane.shares("api")), (vec![25.0, 75.0], vec![100.0, 0.0]));
         assert_eq!(plane.handle.version(), 40);
+        let table = plane.reader.current();
+        let salts = table.services.iter().filter(|s| s.salt == Salt(7)).map(|s| s.name.as_str());
+        assert_eq!(salts.collect::<Vec<_>>(), ["shop"]);
     }
 }

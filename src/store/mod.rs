@@ -169,7 +169,12 @@ impl Batch {
         Self {
             version: (new.version != old.version).then_some(new.version),
             services: services.map(|(name, state)| (name.clone(), state.clone())).collect(),
-            rollouts: new.rollouts.values().filter(|r| old.rollouts.get(&r.id) != Some(r)).map(RolloutRow::of).collect(),
+            rollouts: new
+                .rollouts
+                .values()
+                .filter(|r| old.rollouts.get(&r.id) != Some(r))
+                .map(RolloutRow::of)
+                .collect(),
             ..Self::default()
         }
     }

@@ -236,7 +236,10 @@ fn of_the_jobs_that_have_ended_the_last_ones_are_kept_and_those_that_wait_all() 
     store.commit(&Batch { jobs: (1..=5 * most).map(ended).collect(), ..Batch::default() }).unwrap();
     let stored = store.load().unwrap();
     let count = |state| stored.jobs.iter().filter(|job| job.state == state).count();
-    assert_eq!([job::State::Done, job::State::Cancelled, job::State::Dead].map(count), [MOST_ENDED, MOST_ENDED, MOST_DEAD]);
+    assert_eq!(
+        [job::State::Done, job::State::Cancelled, job::State::Dead].map(count),
+        [MOST_ENDED, MOST_ENDED, MOST_DEAD]
+    );
     assert_eq!((count(job::State::Waiting), stored.last_job), (5 * MOST_DEAD / 4, 5 * most));
     let oldest = stored.jobs.iter().find(|job| job.state == job::State::Done).map(|job| job.id);
     assert_eq!(oldest, Some(5 * most - 3 - 4 * (MOST_ENDED as u64 - 1)), "the newest stay");
@@ -263,6 +266,7 @@ fn rollout(id: u64, services: &[&str], ended: bool) -> Rollout {
         state: if ended { State::Done } else { State::Active(Phase::Shifting) },
         step: Some(1),
         share: Share::from_percent(25.0).unwrap(),
+        tested: crate::model::rollout::Tested::Well,
         agreed: Some(Stop::Step(1)),
         since: at,
         started_at: at,

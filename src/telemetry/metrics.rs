@@ -26,6 +26,10 @@ pub struct Samples {
     pub admissions: Vec<(String, u64, u64)>,
     /// What holds have come to, of each service.
     pub holds: Vec<HoldSample>,
+    /// Where the last rollout of each service is that has had one.
+    pub rollouts: Vec<(String, &'static str)>,
+    /// The names of all states of a rollout.
+    pub rollout_states: &'static [&'static str],
     /// Rollbacks by service and cause.
     pub rollbacks: Vec<(String, &'static str, u64)>,
     /// How long switches and rollbacks took.
@@ -256,16 +260,27 @@ impl Samples {
         let refused = all().map(|(labels, _, refused)| (labels, *refused));
         out.counters("refused", "Requests that got no place among those under way", refused)?;
         self.holds(out)?;
-        let rollbacks = self
-            .rollbacks
-            .iter()
-            .map(|(service, cause, n)| ([("service", service.clone()), ("cause", (*cause).to_owned())], *n));
-        out.counters("rollbacks", "Rollbacks, by who or what caused them", rollbacks)?;
+        self.rollouts(out)?;
         out.histogram("switch_seconds", "Switches and rollbacks, from command to publication", &self.switch_seconds)?;
         out.histogram("drain_seconds", "Drains, from begin to end", &self.drain_seconds)?;
         let reload = f64::from(u8::from(self.last_reload_ok));
         out.gauge("config_last_reload_successful", "Whether the last reload of the file succeeded", reload)?;
         out.gauges("build_info", "This program", std::iter::once(([("version", self.version)], 1.0)))
+    }
+
+    fn rollouts(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        let states = self.rollouts.iter().flat_map(|(service, state)| {
+            self.rollout_states.iter().map(move |each| {
+                let labels = [("service", service.clone()), ("state", (*each).to_owned())];
+                (labels, f64::from(u8::from(each == state)))
+            })
+        });
+        out.gauges("rollout_state", "1 for the state that a service's last rollout is in, 0 for all others", states)?;
+        let rollbacks = self
+            .rollbacks
+            .iter()
+            .map(|(service, cause, n)| ([("service", service.clone()), ("cause", (*cause).to_owned())], *n));
+        out.counters("rollbacks", "Rollbacks, by who or what caused them", rollbacks)
     }
 }
 
@@ -372,6 +387,8 @@ mod tests {
             connections: vec![("web".into(), 7)],
             admissions: vec![("shop".into(), 4, 9)],
             holds: vec![HoldSample { service: "shop".into(), held: 6, refused: 7, expired: 8 }],
+            rollouts: vec![("shop".into(), "baking")],
+            rollout_states: &["shifting", "baking"],
             rollbacks: vec![("shop".into(), "operator", 2)],
             switch_seconds: Durations { buckets: vec![(0.001, 1), (0.01, 2)], sum: 5.0, count: 4 },
             drain_seconds: Durations { buckets: vec![(1.0, 1), (5.0, 2)], sum: 9.0, count: 3 },
@@ -408,6 +425,8 @@ mod tests {
             r#"pointsman_held{service="shop"} 6.0"#,
             r#"pointsman_hold_refused_total{service="shop"} 7"#,
             r#"pointsman_hold_expired_total{service="shop"} 8"#,
+            r#"pointsman_rollout_state{service="shop",state="shifting"} 0.0"#,
+            r#"pointsman_rollout_state{service="shop",state="baking"} 1.0"#,
             r#"pointsman_rollbacks_total{service="shop",cause="operator"} 2"#,
             r#"pointsman_switch_seconds_bucket{le="0.01"} 3"#,
             r#"pointsman_switch_seconds_bucket{le="+Inf"} 4"#,

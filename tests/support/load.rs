@@ -65,17 +65,20 @@ impl Load {
     }
 
     /// Stops; panics where a request failed or a connection was closed. Gives the number of good answers.
-    pub async fn nothing_failed(mut self) -> usize {
+    pub async fn nothing_failed(self) -> usize {
+        let (answered, failures) = self.stopped().await;
+        let some = &failures[..failures.len().min(5)];
+        assert!(failures.is_empty(), "{} requests failed: {some:#?}", failures.len());
+        answered
+    }
+
+    /// Stops. Gives the number of good answers, and what went wrong.
+    pub async fn stopped(mut self) -> (usize, Vec<String>) {
         self.shared.stop.store(true, Ordering::Release);
-        while let Some(failures) = self.clients.join_next().await {
-            let failures = failures.unwrap();
-            assert!(
-                failures.is_empty(),
-                "{} requests failed: {:#?}",
-                failures.len(),
-                &failures[..failures.len().min(5)]
-            );
+        let mut failures = Vec::new();
+        while let Some(of_one) = self.clients.join_next().await {
+            failures.extend(of_one.unwrap());
         }
-        self.answered()
+        (self.answered(), failures)
     }
 }

@@ -3,12 +3,17 @@
 //! Values here are for programs and may only grow. They know the views that they are made from; nothing below this
 //! floor knows them.
 
+mod alert;
 mod change;
 mod drain;
 mod event;
 mod hold;
+mod plan;
+mod rollout;
 mod service;
 mod upgrade;
+mod verdict;
+mod waits;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +22,7 @@ use utoipa::ToSchema;
 
 use crate::model::split::Split;
 
+pub use alert::{Alert, AlertAnswer, AlertOutcome, Alerts};
 pub use change::{
     Receipt, RollbackRequest, RollbackServicesRequest, ServiceReceipt, ShiftRequest, SplitRequest, SwitchRequest,
     SwitchServicesRequest,
@@ -24,8 +30,12 @@ pub use change::{
 pub use drain::{Drain, DrainHook, DrainReceipt, DrainRequest};
 pub use event::{Config, ConfigService, Drift, DriftReport, Event, Events, Explanation, Listener, Readiness, Reload};
 pub use hold::{Hold, HoldReceipt, HoldRequest, ReleaseRequest, WasHeld};
+pub use plan::PlanStep;
+pub use rollout::{Entry, Rollout, RolloutRequest, RolloutServicesRequest, Rollouts, Scheduled, SteerRequest};
 pub use service::{Check, Group, Service, Services, Upstream, Window};
 pub use upgrade::{UpgradeRequest, Upgraded};
+pub use verdict::{Figure, Guard, Verdict};
+pub(super) use waits::ahead_of;
 
 /// An error (RFC 9457).
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Drain, Hold, Number, Shares, rounded, shares};
+use super::{Drain, Hold, Number, Rollout, Shares, rounded, shares};
 use crate::control::view::{CheckView, GroupView, ServiceView, UpstreamView, Window as WindowView};
 
 /// All services.
@@ -37,8 +37,7 @@ pub struct Service {
     /// Groups by name.
     pub groups: BTreeMap<String, Group>,
     /// The rollout under way.
-    #[schema(value_type = Option<Object>)]
-    pub rollout: Option<serde_json::Value>,
+    pub rollout: Option<Rollout>,
     /// The hold under way.
     pub hold: Option<Hold>,
     /// The file's split where it is kept back.
@@ -133,7 +132,7 @@ impl From<ServiceView> for Service {
             live: view.live.to_string(),
             candidate: view.candidate.map(|group| group.to_string()),
             groups: view.groups.into_iter().map(|group| (group.name.to_string(), group.into())).collect(),
-            rollout: None,
+            rollout: view.rollout.map(|rollout| Rollout::new(rollout, view.version)),
             hold: view.hold.map(Into::into),
             pending_file_split: view.pending_file_split.as_ref().map(shares),
         }

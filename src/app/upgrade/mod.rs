@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::control::handover::{Followed, State};
+use crate::model::cohort::Salt;
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::{Share, Split};
 use crate::store::drains;
@@ -117,15 +118,15 @@ enum FromNew {
     State(Value),
 }
 
-/// `{"version":12,"services":{"shop":{"split":{…},"stable":{…},"drains":"[…]"}}}`.
+/// `{"version":12,"services":{"shop":{"split":{…},"stable":{…},"salt":"5f…","drains":"[…]"}}}`.
 fn told(state: &State) -> Value {
     let shares = |split: &Split| -> Map<String, Value> {
         split.iter().map(|(group, share)| (group.to_string(), json!(share.ppm()))).collect()
     };
     let of = |service: &Followed| {
-        let Followed { name, split, stable, drains } = service;
-        let drains = drains::text(drains);
-        (name.to_string(), json!({ "split": shares(split), "stable": shares(stable), "drains": drains }))
+        let Followed { name, split, stable, salt, drains } = service;
+        let (drains, salt) = (drains::text(drains), salt.map(|Salt(key)| format!("{key:x}")));
+        (name.to_string(), json!({ "split": shares(split), "stable": shares(stable), "salt": salt, "drains": drains }))
     };
     let services: Map<_, _> = state.services.iter().map(of).collect();
     json!({ "version": state.version, "services": services })
@@ -143,7 +144,8 @@ fn understood(told: &Value) -> Option<State> {
     let service = |(name, of): (&String, &Value)| {
         let drains = drains::read(of.get("drains")?.as_str()?).ok()?;
         let (split, stable) = (split(of.get("split")?)?, split(of.get("stable")?)?);
-        Some(Followed { name: ServiceName::new(name).ok()?, split, stable, drains })
+        let salt = of.get("salt").and_then(Value::as_str).and_then(|hex| u128::from_str_radix(hex, 16).ok()).map(Salt);
+        Some(Followed { name: ServiceName::new(name).ok()?, split, stable, salt, drains })
     };
     let services = told.get("services")?.as_object()?.iter().map(service).collect::<Option<Vec<_>>>()?;
     Some(State { version: told.get("version")?.as_u64()?, services })
@@ -163,7 +165,8 @@ mod tests {
         let at = |second| jiff::Timestamp::from_second(second).unwrap();
         let drain = Drain { began: at(7), deadline: at(37), end: None, last: None };
         let drains = Drains::from([(Part { group: group("blue"), upstream: None }, drain)]);
-        let shop = Followed { name: ServiceName::new("shop").unwrap(), split, stable, drains };
+        let shop =
+            Followed { name: ServiceName::new("shop").unwrap(), split, stable, salt: Some(Salt(u128::MAX)), drains };
         let state = State { version: 12, services: vec![shop] };
         assert_eq!(understood(&told(&state)), Some(state));
         for wrong in [json!({}), json!({ "version": 1, "services": { "shop": { "split": {}, "stable": {} } } })] {

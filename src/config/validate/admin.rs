@@ -11,7 +11,7 @@ use crate::config::spec::{Admin, Bind, Role, State, Tls, Token};
 use crate::config::yaml::At;
 
 /// Actors in the audit log that are no tokens.
-const RESERVED: [&str; 3] = ["local", "file", "pointsman"];
+const RESERVED: [&str; 4] = ["local", "file", "pointsman", "link"];
 
 /// Where the admin port is when the file does not say.
 pub(super) fn default_listen() -> Bind {

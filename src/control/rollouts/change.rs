@@ -17,7 +17,6 @@ use crate::control::handover::Keeping;
 use crate::control::journal::Otherwise;
 use crate::control::running::Running;
 use crate::control::start::fresh_salt;
-use crate::control::view::RolloutView;
 use crate::model::change::Decision;
 use crate::model::names::ServiceName;
 use crate::model::rollout::plan::{Approver, Plan};
@@ -75,32 +74,6 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Rollout(RolloutCommand::Steer { service, wish, origin, reply })).await?;
         answer.await.map_err(|_| Rejected::ShuttingDown)?
-    }
-
-    /// The rollout under way of a service.
-    ///
-    /// # Errors
-    /// [`Rejected::NoRollout`], [`Rejected::UnknownService`].
-    pub fn current_rollout(&self, service: &str) -> Result<RolloutView, Rejected> {
-        gather::current_rollout(&self.shared, service)
-    }
-
-    /// The rollout with this number, under way or ended.
-    ///
-    /// # Errors
-    /// [`Rejected::NoRollout`]; [`Rejected::Store`] when it would have to be read and cannot be.
-    #[allow(clippy::unused_async, reason = "the border leaves room for views that have to be waited for")]
-    pub async fn rollout(&self, id: RolloutId) -> Result<RolloutView, Rejected> {
-        gather::rollout(&self.shared, id)
-    }
-
-    /// The last rollouts of a service, newest first, at most `limit`.
-    ///
-    /// # Errors
-    /// [`Rejected::UnknownService`]; [`Rejected::Store`] when they cannot be read.
-    #[allow(clippy::unused_async, reason = "the border leaves room for views that have to be waited for")]
-    pub async fn rollouts(&self, service: &str, limit: usize) -> Result<Vec<RolloutView>, Rejected> {
-        gather::rollouts(&self.shared, service, limit)
     }
 }
 

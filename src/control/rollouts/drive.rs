@@ -22,6 +22,7 @@ use crate::control::controller::Command;
 use crate::control::events;
 use crate::control::freeze::frozen;
 use crate::control::running::Shared;
+use crate::model::change::Desired;
 use crate::model::rollout::{By, Frozen, Input, Moment, Phase, Rollout, RolloutId, State};
 use crate::model::verdict::Status;
 use crate::routing::publish::Reader;
@@ -136,8 +137,9 @@ impl Driver {
         let mut published = self.shared.published.subscribe();
         loop {
             published.mark_unchanged();
-            if self.shared.running.load().desired.has_drained(rollout) {
-                return (Input::Drained, "the old group was let go of".to_owned());
+            let running = self.shared.running.load_full();
+            if running.desired.has_drained(rollout) {
+                return (Input::Drained, let_go(&running.desired, rollout));
             }
             if published.changed().await.is_err() {
                 pending::<()>().await;
@@ -192,4 +194,24 @@ impl Driver {
             let _ = self.commands.send(Command::Note(event)).await;
         }
     }
+}
+
+/// How the drains at the end of `rollout` have ended.
+fn let_go(desired: &Desired, rollout: &Rollout) -> String {
+    let mut ends = Vec::new();
+    for moving in &rollout.services {
+        let Some(state) = desired.services.get(moving.service.as_str()) else { continue };
+        for (part, drain) in state.drains.iter().filter(|(part, _)| part.upstream.is_none()) {
+            let Some(end) = drain.end.as_ref().filter(|_| drain.began >= rollout.since) else { continue };
+            let took = end.at.duration_since(drain.began).as_secs_f64();
+            let why = if end.why.is_empty() { String::new() } else { format!(" ({})", end.why) };
+            ends.push(format!(
+                "{} of service {} was let go of: {} after {took:.1} s{why}",
+                part,
+                moving.service,
+                drain.label()
+            ));
+        }
+    }
+    if ends.is_empty() { "there was nothing to let go of".to_owned() } else { ends.join("; ") }
 }

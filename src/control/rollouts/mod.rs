@@ -8,6 +8,8 @@
 mod bench;
 mod change;
 mod drive;
+mod history;
+mod link;
 mod progress;
 mod ready;
 
@@ -18,13 +20,14 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
 pub(super) use change::RolloutCommand;
+pub use link::Link;
 pub(super) use progress::Verdicts;
 
 use super::controller::Command;
 use super::drains;
 use super::running::{Running, Shared};
 use super::view::RolloutView;
-use crate::model::drain::Part;
+use crate::model::drain::{Drain, Part};
 use crate::model::rollout::{Rollout, RolloutId};
 use crate::routing::publish::Reader;
 
@@ -38,7 +41,10 @@ pub(super) fn view(shared: &Shared, running: &Running, rollout: &Rollout) -> Rol
         moving.from.iter().filter_map(move |(group, _)| {
             let (state, table) = pair?;
             let part = Part { group: group.clone(), upstream: None };
-            let drain = state.drains.get(&part).filter(|drain| drain.began >= rollout.started_at)?;
+            let is_its_own = |drain: &&Drain| {
+                drain.began >= rollout.started_at && rollout.ended_at.is_none_or(|ended| drain.began <= ended)
+            };
+            let drain = state.drains.get(&part).filter(is_its_own)?;
             Some(drains::view(shared, table, &part, drain))
         })
     });

@@ -32,7 +32,8 @@ fn begun(plan: Plan) -> Desired {
 
 fn begun_with(desired: &Desired, plan: Plan, services: &[&str]) -> Desired {
     let services = services.iter().map(|s| service(s)).collect();
-    let begin = Begin { id: ID, services, to: group("green"), plan, salt: Salt(8), reason: None, freeze: Freezes::Heeded };
+    let begin =
+        Begin { id: ID, services, to: group("green"), plan, salt: Salt(8), reason: None, freeze: Freezes::Heeded };
     super::super::begin(desired, begin, &by(), now()).unwrap().desired
 }
 
@@ -89,10 +90,7 @@ fn what_the_plan_asks_for_comes_ahead_of_the_first_step() {
         desired = said(&desired, &[input]);
         seen.push(label(&desired));
     }
-    assert_eq!(
-        seen,
-        ["checking", "warming", "validating", "awaiting_approval", "shifting", "shifting", "shifting"]
-    );
+    assert_eq!(seen, ["checking", "warming", "validating", "awaiting_approval", "shifting", "shifting", "shifting"]);
     for (input, expected) in [
         (Input::Onward, "awaiting_approval"),
         (Input::Agreed, "shifting"),
