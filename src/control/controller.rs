@@ -19,6 +19,7 @@ use super::drains::{self, DrainCommand};
 use super::handover::{Keeping, Step};
 use super::hold::HoldAsked;
 use super::hold_switch::{self, HeldSwitch};
+use super::jobs::JobCommand;
 use super::journal::{Journal, Otherwise};
 use super::prober::{Target, Turn};
 use super::receipts::{self, Request};
@@ -55,6 +56,8 @@ pub(super) enum Command {
     Recall { origin: Origin, reply: oneshot::Sender<Result<Option<ReloadReport>, Rejected>> },
     /// Something about drains.
     Drain(DrainCommand),
+    /// Something about jobs.
+    Job(JobCommand),
     /// Something about rollouts.
     Rollout(RolloutCommand),
     /// An event for the audit log.
@@ -154,6 +157,7 @@ impl Controller {
                 let _ = reply.send(self.recall(&origin).await);
             }
             Command::Drain(command) => self.obey_drain(command).await,
+            Command::Job(command) => self.obey_job(command).await,
             Command::Rollout(command) => self.obey_rollout(command).await,
             Command::Handover { step, reply } => {
                 let _ = reply.send(self.take_step(step).await);

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use super::plan::{OnFailure, Then};
-use super::{By, Input, Moving, Phase, Rollout, RolloutId, State, Stop};
+use super::{By, Input, Moving, Phase, Rollout, RolloutId, State, Stop, Tested};
 use crate::model::change::{ChangeError, Decision, Desired, Move, Numbered};
 use crate::model::drain::{Drain, Part, Term, Wanted};
 use crate::model::names::{GroupName, ServiceName};
@@ -207,17 +207,31 @@ impl Rollout {
             (State::RollingBack(at), Input::FurtherBack) => self.back_to(at + 1),
             (State::RollingBack(_), _) => return not_now,
             (State::Active(phase), Input::Pause) => (State::Paused(phase), To::Here),
+            // What was found meanwhile still holds.
+            (State::Paused(Phase::Validating), Input::Resume) if self.tested == Tested::Well => self.step_on(),
             (State::Paused(phase), Input::Resume) => (State::Active(phase), To::Here),
             (_, Input::Back | Input::Abort) => (State::RolledBack, To::Stable),
             (_, Input::GuardFailed) => self.guard_failed(),
-            (State::Active(Phase::Checking | Phase::Warming | Phase::Validating), Input::NotReady) => {
+            (State::Active(Phase::Checking | Phase::Warming), Input::NotReady)
+            | (State::Active(Phase::Validating), Input::Untested) => (State::Failed, To::Here),
+            (State::Active(Phase::Validating) | State::Paused(Phase::Validating), Input::NotReady) => {
+                self.tested = Tested::Ill;
                 (State::Failed, To::Here)
+            }
+            // A pause keeps the rollout where it is, and not those who test.
+            (State::Paused(Phase::Validating), Input::Ready) if self.tested == Tested::NotYet => {
+                self.tested = Tested::Well;
+                (self.state, To::Here)
             }
             (State::Active(Phase::Checking), Input::Ready) if !self.plan.warm_up.is_empty() => enters(Phase::Warming),
             (State::Active(Phase::Checking | Phase::Warming), Input::Ready) if self.plan.validate.is_some() => {
                 enters(Phase::Validating)
             }
-            (State::Active(Phase::Checking | Phase::Warming | Phase::Validating), Input::Ready)
+            (State::Active(Phase::Validating), Input::Ready) => {
+                self.tested = Tested::Well;
+                self.step_on()
+            }
+            (State::Active(Phase::Checking | Phase::Warming), Input::Ready)
             | (State::Active(Phase::Validating) | State::Paused(Phase::Validating), Input::Onward) => self.step_on(),
             (State::Active(Phase::AwaitingApproval(stop)), Input::Agreed)
             | (State::Paused(Phase::AwaitingApproval(stop)), Input::Agreed) => {

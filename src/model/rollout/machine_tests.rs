@@ -112,6 +112,27 @@ fn what_is_not_ready_ends_it_before_anybody_was_moved() {
 }
 
 #[test]
+fn a_pause_does_not_keep_those_who_test_and_what_they_have_found_holds_after_it() {
+    let validate = Some(Validation { by: Validator::Url("http://a/".to_owned()), timeout: Duration::from_secs(9) });
+    let paused = said(&begun(Plan { validate, ..Plan::default() }), &[Input::Ready, Input::Pause]);
+    assert!(paused.rollouts[&ID].wants_test());
+    let well = said(&paused, &[Input::Ready]);
+    assert_eq!((label(&well), well.rollouts[&ID].wants_test()), ("paused", false));
+    assert!(advance(&well, ID, Input::Ready, &by(), now(), term).is_err(), "it was said already");
+    let on = said(&well, &[Input::Resume]);
+    assert_eq!((label(&on), green(&on)), ("shifting", (10.0, 10.0)));
+    let resumed = said(&paused, &[Input::Resume]);
+    assert_eq!((label(&resumed), resumed.rollouts[&ID].wants_test()), ("validating", true));
+    for (from, input, tested) in
+        [(&paused, Input::NotReady, Tested::Ill), (&resumed, Input::NotReady, Tested::Ill), (&resumed, Input::Untested, Tested::NotYet)]
+    {
+        let failed = said(from, &[input]);
+        assert_eq!((label(&failed), green(&failed), failed.rollouts[&ID].tested), ("failed", (0.0, 0.0), tested));
+        assert!(!failed.rollouts[&ID].wants_test());
+    }
+}
+
+#[test]
 fn while_it_is_under_way_nobody_else_moves_its_services_but_a_rollback() {
     let desired = said(&begun(Plan::default()), &[Input::Ready]);
     for intent in [switch("green"), shift("green", 50.0), set("blue 100 green 0")] {
