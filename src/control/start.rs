@@ -145,8 +145,7 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     let jobs = Arc::<Jobs>::default();
     jobs.load(stored.jobs.clone(), stored.last_job);
     jobs.tell(&running.spec.webhooks);
-    let mut journal =
-        Journal::new(Arc::clone(&store), stored.last_event, stored.last_rollout, Arc::clone(&jobs));
+    let mut journal = Journal::new(Arc::clone(&store), stored.last_event, stored.last_rollout, Arc::clone(&jobs));
     let round = watch::channel(false);
     let shared = Arc::new(Shared::new(Arc::clone(&running), jobs, journal.trouble(), round.1));
     // Ahead of whoever watches over drains: his first look must not find that all have gone.

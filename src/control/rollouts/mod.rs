@@ -10,6 +10,7 @@ mod change;
 mod drive;
 mod history;
 mod link;
+mod outside;
 mod progress;
 mod ready;
 
