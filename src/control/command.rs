@@ -409,6 +409,9 @@ pub enum Rejected {
     /// A link that approves nothing.
     #[error("the link cannot be used: {0}")]
     BadLink(&'static str),
+    /// A link that was good for a time.
+    #[error("the link is too old; approve with a token, or have the rollout started anew")]
+    LinkExpired,
     /// Nothing new begins now.
     #[error("service {service} is frozen until {until}: no rollout begins; wait, or repeat with override_freeze")]
     Frozen {

@@ -49,7 +49,10 @@ async fn operators_start_and_steer_monitors_roll_back_and_viewers_look() {
     }
     post(&proxy, "viewer", "/api/v1/services/shop/rollback", json!({})).await.expect(403);
     let back = json!({ "reason": "alarm" });
-    assert_eq!(post(&proxy, "monitor", "/api/v1/services/shop/rollback", back).await.expect(200).json()["changed"], true);
+    assert_eq!(
+        post(&proxy, "monitor", "/api/v1/services/shop/rollback", back).await.expect(200).json()["changed"],
+        true
+    );
     let bearer = [("authorization", "Bearer viewer")];
     let rollout = proxy.admin("GET", &format!("{path}/r1"), &bearer, None).await.expect(200).json();
     assert_eq!(rollout["state"], "rolled_back");

@@ -102,7 +102,10 @@ async fn look(args: &LookArgs, client: &Client, output: Output) -> anyhow::Resul
     match (output, rollout) {
         (Output::Json, rollout) => say_json(&rollout)?,
         (Output::Text, None) => say(&format!("service {} has had no rollout yet\n", args.service))?,
-        (Output::Text, Some(rollout)) => say(&shown::text(&rollout))?,
+        (Output::Text, Some(mut rollout)) => {
+            rollout.approval_url = rollout.approval_url.map(|path| client.place(&path));
+            say(&shown::text(&rollout))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
