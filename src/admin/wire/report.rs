@@ -67,8 +67,12 @@ pub struct Approval {
 impl Report {
     /// Of `rollout`, at this moment.
     #[must_use]
-    pub fn new(rollout: Rollout, now: Timestamp) -> Self {
+    pub fn new(mut rollout: Rollout, now: Timestamp) -> Self {
         let end = rollout.ended_at.unwrap_or(now);
+        if rollout.ended_at.is_some() {
+            // What the guards said last stands with the stays; how long the rest is remembered is chance.
+            (rollout.verdict, rollout.spent_seconds) = (None, None);
+        }
         Self {
             made_at: now,
             made_by: concat!("pointsman ", env!("CARGO_PKG_VERSION")).to_owned(),
