@@ -2,6 +2,7 @@
 
 mod alarms;
 mod approval;
+mod drill;
 mod report;
 mod roles;
 mod verbs;

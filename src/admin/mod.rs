@@ -12,6 +12,7 @@ pub mod auth;
 mod change;
 mod config;
 mod drain;
+mod drill;
 mod events;
 mod explain;
 mod extract;

@@ -6,7 +6,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    approval, change, config, drain, events, explain, hold, hooks, metrics, report, rollout, services, status, upgrade,
+    approval, change, config, drain, drill, events, explain, hold, hooks, metrics, report, rollout, services, status,
+    upgrade,
 };
 
 #[derive(OpenApi)]
@@ -34,6 +35,7 @@ use super::{
         rollout::list,
         rollout::one,
         rollout::steer,
+        drill::drill,
         report::report,
         approval::show,
         approval::agree,
@@ -77,7 +79,7 @@ mod tests {
     #[test]
     fn every_path_is_described_and_every_reference_leads_somewhere() {
         let json = serde_json::to_value(Document::openapi()).unwrap();
-        assert_eq!(json["paths"].as_object().unwrap().len(), 27);
+        assert_eq!(json["paths"].as_object().unwrap().len(), 28);
         for operation in json["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
         {
             for response in operation["responses"].as_object().unwrap().values() {

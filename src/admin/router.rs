@@ -16,8 +16,8 @@ use super::auth::{self, Caller};
 use super::gate::{self, Link};
 use super::problem::ApiError;
 use super::{
-    Desk, approval, change, config, drain, events, explain, hold, hooks, metrics, openapi, report, rollout, services,
-    status, upgrade,
+    Desk, approval, change, config, drain, drill, events, explain, hold, hooks, metrics, openapi, report, rollout,
+    services, status, upgrade,
 };
 use crate::config::spec::{Admin, Role};
 
@@ -72,6 +72,7 @@ fn traffic() -> Router<Desk> {
         .route("/api/v1/services/{service}/split", put(change::split))
         .route("/api/v1/rollouts", post(rollout::start_several))
         .route(ROLLOUTS, post(rollout::start))
+        .route("/api/v1/services/{service}/rollouts/drill", post(drill::drill))
         .route("/api/v1/services/{service}/rollouts/current/{wish}", post(rollout::steer))
         .route(DRAIN, post(drain::begin).delete(drain::cancel))
 }

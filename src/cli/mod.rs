@@ -237,6 +237,7 @@ mod tests {
             "pointsman rollout resume shop",
             "pointsman rollout advance shop",
             "pointsman rollout abort shop --reason errors",
+            "pointsman rollout drill shop green --path / --share 20 --requests 500 --websocket-path /ws --plan {}",
             "pointsman report r12",
             "pointsman report shop --format json --file report.json",
             "pointsman history shop",

@@ -409,6 +409,9 @@ pub enum Rejected {
     /// A link that approves nothing.
     #[error("the link cannot be used: {0}")]
     BadLink(&'static str),
+    /// One drill at a time.
+    #[error("a drill is under way already; wait for its end, a minute at the most")]
+    DrillInProgress,
     /// A link that was good for a time.
     #[error("the link is too old; approve with a token, or have the rollout started anew")]
     LinkExpired,

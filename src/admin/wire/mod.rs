@@ -6,6 +6,7 @@
 mod alert;
 mod change;
 mod drain;
+mod drill;
 mod event;
 mod hold;
 mod plan;
@@ -29,6 +30,7 @@ pub use change::{
     SwitchServicesRequest,
 };
 pub use drain::{Drain, DrainHook, DrainReceipt, DrainRequest};
+pub use drill::{DrillConsequence, DrillRequest, DrillRun, Drilled, DrilledGuard, Undrilled};
 pub use event::{Config, ConfigService, Drift, DriftReport, Event, Events, Explanation, Listener, Readiness, Reload};
 pub use hold::{Hold, HoldReceipt, HoldRequest, ReleaseRequest, WasHeld};
 pub use plan::PlanStep;
