@@ -1,5 +1,9 @@
 //! Rollouts as they are asked for, steered and shown: on the command line and over the admin API.
 
+mod alarms;
+mod approval;
+mod drill;
+mod report;
 mod roles;
 mod verbs;
 

@@ -5,10 +5,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde::Deserialize;
 
 use super::Desk;
 use super::change::service_name;
-use super::extract::Payload;
+use super::extract::{Params, Payload};
 use super::precondition::Asked;
 use super::problem::ApiError;
 use super::wire::{Alert, AlertAnswer, AlertOutcome, Alerts, Problem};
@@ -17,23 +18,33 @@ use crate::control::command::{Cause, Force, Origin, TrafficChange};
 /// Services that one call may roll back; Alertmanager sends far fewer alerts at a time.
 const MOST: usize = 100;
 
-/// Rolls back each service that a firing alert with the labels `service` and `pointsman="rollback"` names. What cannot
-/// be done for one keeps no other back. 503 where it should be sent again, which Alertmanager does by itself.
+/// What the address of the webhook says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Meant {
+    service: Option<String>,
+}
+
+/// Rolls back each service that a firing alert with the labels `service` and `pointsman="rollback"` names; with
+/// `?service=` that one, whatever fires. What cannot be done for one keeps no other back. 503 where it should be sent
+/// again, which Alertmanager does by itself.
 #[utoipa::path(post, path = "/hooks/alertmanager", operation_id = "alertmanager", tag = "rollouts", request_body = Alerts,
+    params(("service" = Option<String>, Query, description = "Which service, whatever the labels say")),
     responses((status = 200, description = "What was done", body = AlertAnswer),
               (status = 503, description = "Not all could be done now", body = AlertAnswer),
               (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn alertmanager(
     State(desk): State<Desk>,
     asked: Asked,
+    Params(Meant { service: named }): Params<Meant>,
     Payload(Alerts { alerts }): Payload<Alerts>,
 ) -> Result<(StatusCode, Json<AlertAnswer>), ApiError> {
     let all = alerts.len();
-    let meant: Vec<_> = alerts.into_iter().filter(is_meant).collect();
+    let meant: Vec<_> = alerts.into_iter().filter(|alert| is_meant(alert, named.as_deref())).collect();
     let mut answer = AlertAnswer { services: Vec::new(), ignored: all - meant.len() };
     let mut status = StatusCode::OK;
     for alert in meant {
-        let service = alert.labels.get("service").cloned().unwrap_or_default();
+        let service = named.as_ref().or_else(|| alert.labels.get("service")).cloned().unwrap_or_default();
         if answer.services.iter().any(|done| done.service == service) {
             continue;
         }
@@ -50,8 +61,10 @@ pub(super) async fn alertmanager(
     Ok((status, Json(answer)))
 }
 
-fn is_meant(alert: &Alert) -> bool {
-    alert.status == "firing" && alert.labels.get("pointsman").is_some_and(|wish| wish == "rollback")
+/// Whether `alert` wants a rollback; where the address has `named` a service, all do that do not say otherwise.
+fn is_meant(alert: &Alert, named: Option<&str>) -> bool {
+    let wish = alert.labels.get("pointsman").map(String::as_str);
+    alert.status == "firing" && wish.map_or(named.is_some(), |wish| wish == "rollback")
 }
 
 fn name(alert: &Alert) -> String {
@@ -104,9 +117,11 @@ mod tests {
             ("firing", "", false),
         ] {
             let alert = alert(status, &[("pointsman", wish), ("service", "shop")], None);
-            assert_eq!(is_meant(&alert), meant, "{status} {wish}");
+            assert_eq!(is_meant(&alert, None), meant, "{status} {wish}");
+            assert_eq!(is_meant(&alert, Some("shop")), meant, "{status} {wish}");
         }
-        assert!(!is_meant(&alert("firing", &[("service", "shop")], None)));
+        let plain = alert("firing", &[("service", "shop")], None);
+        assert!(!is_meant(&plain, None) && is_meant(&plain, Some("shop")));
     }
 
     #[test]

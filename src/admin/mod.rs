@@ -7,10 +7,12 @@
 //! A request's way: [`server`] accepts it, [`gate`] looks at peer, Host and Origin, [`auth`] at its token,
 //! [`router`] at the role that its route needs; then one file per resource answers.
 
+mod approval;
 pub mod auth;
 mod change;
 mod config;
 mod drain;
+mod drill;
 mod events;
 mod explain;
 mod extract;
@@ -18,10 +20,12 @@ mod follow;
 pub mod gate;
 mod hold;
 mod hooks;
+mod markdown;
 mod metrics;
 mod openapi;
 mod precondition;
 pub mod problem;
+mod report;
 mod rollout;
 mod router;
 pub mod server;

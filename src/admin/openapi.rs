@@ -5,7 +5,10 @@ use axum::http::{HeaderName, header};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{change, config, drain, events, explain, hold, hooks, metrics, rollout, services, status, upgrade};
+use super::{
+    approval, change, config, drain, drill, events, explain, hold, hooks, metrics, report, rollout, services, status,
+    upgrade,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,6 +35,10 @@ use super::{change, config, drain, events, explain, hold, hooks, metrics, rollou
         rollout::list,
         rollout::one,
         rollout::steer,
+        drill::drill,
+        report::report,
+        approval::show,
+        approval::agree,
         hooks::alertmanager,
         explain::explain,
         events::events,
@@ -72,7 +79,7 @@ mod tests {
     #[test]
     fn every_path_is_described_and_every_reference_leads_somewhere() {
         let json = serde_json::to_value(Document::openapi()).unwrap();
-        assert_eq!(json["paths"].as_object().unwrap().len(), 25);
+        assert_eq!(json["paths"].as_object().unwrap().len(), 28);
         for operation in json["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
         {
             for response in operation["responses"].as_object().unwrap().values() {

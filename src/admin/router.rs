@@ -16,7 +16,8 @@ use super::auth::{self, Caller};
 use super::gate::{self, Link};
 use super::problem::ApiError;
 use super::{
-    Desk, change, config, drain, events, explain, hold, hooks, metrics, openapi, rollout, services, status, upgrade,
+    Desk, approval, change, config, drain, drill, events, explain, hold, hooks, metrics, openapi, report, rollout,
+    services, status, upgrade,
 };
 use crate::config::spec::{Admin, Role};
 
@@ -32,6 +33,7 @@ pub(super) fn routes() -> Router<Desk> {
         .route("/", get(status::hint))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
+        .route("/rollouts/{id}/approve", get(approval::show).post(approval::agree))
         .merge(needs(Role::Viewer, reads()))
         .merge(needs(Role::Monitor, rollbacks()))
         .merge(needs(Role::Operator, traffic()))
@@ -48,6 +50,7 @@ fn reads() -> Router<Desk> {
         .route(DRAIN, get(drain::show))
         .route(ROLLOUTS, get(rollout::list))
         .route("/api/v1/services/{service}/rollouts/{id}", get(rollout::one))
+        .route("/api/v1/rollouts/{id}/report", get(report::report))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/config", get(config::show))
         .route("/api/v1/config/drift", get(config::drift))
@@ -69,6 +72,7 @@ fn traffic() -> Router<Desk> {
         .route("/api/v1/services/{service}/split", put(change::split))
         .route("/api/v1/rollouts", post(rollout::start_several))
         .route(ROLLOUTS, post(rollout::start))
+        .route("/api/v1/services/{service}/rollouts/drill", post(drill::drill))
         .route("/api/v1/services/{service}/rollouts/current/{wish}", post(rollout::steer))
         .route(DRAIN, post(drain::begin).delete(drain::cancel))
 }
@@ -105,13 +109,18 @@ async fn admit(State(admin): State<Arc<Admin>>, request: Request, next: Next) ->
     response
 }
 
+/// Links have a signature in place of a token, which is looked at where they lead.
+fn is_link(path: &str) -> bool {
+    path.strip_prefix("/rollouts/").and_then(|rest| rest.strip_suffix("/approve")).is_some_and(|id| !id.contains('/'))
+}
+
 /// The request with its caller, when it may pass.
 fn admitted(admin: &Admin, request: Request) -> Result<Request, ApiError> {
     let (mut parts, body) = request.into_parts();
     // Whatever was put together without a link is treated as the outermost stranger.
     let link = parts.extensions.get::<Link>().copied().ok_or(ApiError::BadHost(String::new()))?;
     let caller = gate::check(admin, link, &parts).and_then(|()| {
-        if FREE.contains(&parts.uri.path()) {
+        if FREE.contains(&parts.uri.path()) || is_link(parts.uri.path()) {
             Ok(None)
         } else {
             auth::identify(&admin.tokens, &parts.headers).map(Some)

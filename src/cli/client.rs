@@ -67,6 +67,7 @@ impl CallError {
     fn refused(problem: Problem) -> Self {
         let hint = match problem.code.as_str() {
             "no_healthy_upstream" | "stable_group_unhealthy" | "live_group" => " (--force)",
+            "frozen" => " (--override-freeze)",
             _ => "",
         };
         Self::Refused { problem: Box::new(problem), hint }
@@ -87,6 +88,15 @@ impl Client {
         let port = Port::new(&target.admin, target.ca.as_deref())?;
         let token = target.token.clone().filter(|token| !token.is_empty());
         Ok(Self { port, written: target.admin.clone(), token })
+    }
+
+    /// Where `path` of the admin port is, as far as others can reach it under that name.
+    pub(super) fn place(&self, path: &str) -> String {
+        if self.written.starts_with("unix:") {
+            path.to_owned()
+        } else {
+            format!("{}{path}", self.written.trim_end_matches('/'))
+        }
     }
 
     /// A value.

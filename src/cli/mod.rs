@@ -15,6 +15,7 @@ mod hold;
 pub mod init;
 mod output;
 mod port;
+pub mod report;
 mod rollout;
 pub mod schema;
 mod start;
@@ -100,6 +101,8 @@ pub enum Verb {
     /// The gradual way from one group to another, judged by its guards.
     #[command(subcommand)]
     Rollout(rollout::RolloutVerb),
+    /// All there is to be said about a rollout, as one file.
+    Report(report::ReportArgs),
     /// No new requests to GROUP, or to one of its upstreams, and those under way may end.
     Drain(drain::DrainArgs),
     /// Keep new requests of a service waiting for a moment.
@@ -150,6 +153,7 @@ async fn talk(verb: Verb, target: &Target) -> anyhow::Result<ExitCode> {
         Verb::Switch(args) => return traffic::switch(args, &client, target.output).await,
         Verb::Drain(args) => return drain::run(&args, &client, target.output).await,
         Verb::Rollout(verb) => return rollout::run(verb, &client, target.output).await,
+        Verb::Report(args) => report::run(&args, &client, target.output).await,
         Verb::Shift(args) => traffic::shift(args, &client, target.output).await,
         Verb::Rollback(args) => traffic::rollback(args, &client, target.output).await,
         Verb::Hold(args) => hold::hold(args, &client, target.output).await,
@@ -233,6 +237,9 @@ mod tests {
             "pointsman rollout resume shop",
             "pointsman rollout advance shop",
             "pointsman rollout abort shop --reason errors",
+            "pointsman rollout drill shop green --path / --share 20 --requests 500 --websocket-path /ws --plan {}",
+            "pointsman report r12",
+            "pointsman report shop --format json --file report.json",
             "pointsman history shop",
             "pointsman config",
             "pointsman reload --token x",

@@ -421,6 +421,12 @@ pub enum Rejected {
     /// A link that approves nothing.
     #[error("the link cannot be used: {0}")]
     BadLink(&'static str),
+    /// One drill at a time.
+    #[error("a drill is under way already; wait for its end, a minute at the most")]
+    DrillInProgress,
+    /// A link that was good for a time.
+    #[error("the link is too old; approve with a token, or have the rollout started anew")]
+    LinkExpired,
     /// Nothing new begins now.
     #[error("service {service} is frozen until {until}: no rollout begins; wait, or repeat with override_freeze")]
     Frozen {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::command::{DrainChange, Origin, Rejected, WasHeld};
 use super::prober::Turn;
 use super::receipts::{self, Request, split_value};
-use super::view::ReloadReport;
+use super::view::{DrillView, ReloadReport};
 use crate::model::adoption::{FileMove, FileReason};
 use crate::model::change::{Decision, Desired, Move};
 use crate::model::drain::{Drain, Outcome, Part};
@@ -134,6 +134,22 @@ pub(super) fn rollout_refused(kind: &str, asked: &Value, origin: &Origin, reject
     let services = asked["services"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let line = |s: &str| event(&origin.actor, &format!("{kind}.refused"), Some(s.to_owned()), detail.clone());
     services.map(line).collect()
+}
+
+/// Somebody has tried out whether the guards notice a bad candidate.
+pub(super) fn drilled(drill: &DrillView, origin: &Origin) -> NewEvent {
+    let runs = drill.runs.iter().map(|run| {
+        let fired = run.guards.iter().filter_map(|g| Some((g.guard.clone(), json!(g.fired_after?))));
+        let fired: serde_json::Map<_, _> = fired.collect();
+        json!({ "fault": run.fault.label(), "sent": run.sent, "fired_after": fired, "as_expected": run.as_expected })
+    });
+    let detail = json!({
+        "to": drill.to.as_str(),
+        "as_expected": drill.runs.iter().all(|run| run.as_expected),
+        "runs": runs.collect::<Vec<_>>(),
+        "reason": origin.reason.as_deref().map(sanitised),
+    });
+    event(&origin.actor, "rollout.drill", Some(drill.service.to_string()), detail)
 }
 
 /// A candidate has failed, and the way back leads to a group that is down.

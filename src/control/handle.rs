@@ -16,7 +16,7 @@ use super::hold::{Ask, HoldAsked};
 use super::journal::{SharedStore, locked};
 use super::receipts::Request;
 use super::reload::Asked;
-pub use super::rollouts::Link;
+pub use super::rollouts::{Drill, Link};
 use super::running::Shared;
 use super::source::Source;
 use super::view::{

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 
 use super::command::Rejected;
 use super::drains::{Farewells, Progresses};
@@ -67,6 +67,8 @@ pub(super) struct Shared {
     pub(super) drains: Progresses,
     /// How rollouts are getting on. Written by the tasks that drive them.
     pub(super) verdicts: Verdicts,
+    /// A place for one drill at a time.
+    pub(super) drilling: Semaphore,
     /// Whether the process that this one has taken over from still has requests.
     pub(super) predecessor: AtomicBool,
     /// Whether the state is another process's, which also asks the hooks of drains. Written by the controller.
@@ -105,6 +107,7 @@ impl Shared {
             first_round,
             drains: Progresses::default(),
             verdicts: Verdicts::default(),
+            drilling: Semaphore::new(1),
             predecessor: AtomicBool::new(false),
             away: AtomicBool::new(false),
             published: watch::channel(0).0,

@@ -27,7 +27,8 @@ async fn waiting_shows_each_transition_as_a_line_and_ends_with_0_when_it_is_done
         "r1 shifting 10 % pointsman: the candidate is healthy",
         "r1 shifting 100 % pointsman: every guard has passed",
         "r1 baking 100 % pointsman: the candidate has everything",
-        "r1 done 100 % pointsman: the old group was let go of",
+        "r1 draining 100 % pointsman: every guard has passed",
+        "r1 done 100 % pointsman: group blue of service shop was let go of: drained after 0.0 s",
     ] {
         assert_eq!(seen.iter().filter(|s| *s == line).count(), 1, "{line}\nis not once in\n{text}");
     }
@@ -124,8 +125,7 @@ async fn it_is_paused_resumed_moved_on_and_ended_by_hand_and_what_is_so_already_
 
 #[tokio::test]
 async fn what_cannot_begin_is_refused_with_all_that_is_wrong_and_changes_nothing() {
-    let frozen = "rollout: { freeze: [{ cron: \"* * * * *\", for: 1h }] }";
-    let shop = Shop::new(frozen).await;
+    let shop = Shop::new("").await;
     let before = shop.proxy.service("shop").await;
     let refused = async |arguments: &[&str], parts: &[&str]| {
         let text = shop.cli(&[&["rollout", "start"], arguments].concat(), 1).await;
@@ -133,7 +133,6 @@ async fn what_cannot_begin_is_refused_with_all_that_is_wrong_and_changes_nothing
             assert!(text.contains(part), "{part} is not in {text}");
         }
     };
-    refused(&["shop", "green"], &["frozen until", "override_freeze"]).await;
     refused(&["shop", "blue"], &["blue", "everything already"]).await;
     refused(&["shop", "red"], &["has no group \"red\"", "blue, green"]).await;
     refused(&["sohp", "green"], &["no service \"sohp\"", "shop"]).await;
@@ -146,8 +145,18 @@ async fn what_cannot_begin_is_refused_with_all_that_is_wrong_and_changes_nothing
     assert_eq!((&before["version"], &before["split"]), (&after["version"], &after["split"]));
     assert_eq!(shop.proxy.get("/api/v1/services/shop/rollouts").await.expect(200).json(), json!({ "rollouts": [] }));
 
-    shop.cli(&["rollout", "start", "shop", "green", "--override-freeze"], 0).await;
-    refused(&["shop", "green", "--override-freeze"], &["is in rollout r1", "abort it, or roll back"]).await;
+    shop.cli(&["rollout", "start", "shop", "green"], 0).await;
+    refused(&["shop", "green"], &["is in rollout r1", "abort it, or roll back"]).await;
+}
+
+#[tokio::test]
+async fn in_a_freeze_nothing_begins_unless_somebody_says_so_and_the_audit_log_says_who() {
+    let shop = Shop::new("rollout: { freeze: [{ cron: \"* * * * *\", for: 1h }] }").await;
+    let text = shop.cli(&start(&[]), 1).await;
+    assert!(text.contains("service shop is frozen until ") && text.contains("(--override-freeze)"), "{text}");
+    let refused = shop.proxy.post("/api/v1/services/shop/rollouts", json!({ "to": "green" })).await.expect(409).json();
+    assert_eq!(refused["code"], "frozen");
+    shop.cli(&start(&["--override-freeze"]), 0).await;
     let started = shop.proxy.events().await.into_iter().find(|e| e["kind"] == "rollout.started").unwrap();
     assert_eq!(started["detail"]["override_freeze"], true, "{started}");
 }

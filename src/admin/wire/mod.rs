@@ -6,9 +6,11 @@
 mod alert;
 mod change;
 mod drain;
+mod drill;
 mod event;
 mod hold;
 mod plan;
+mod report;
 mod rollout;
 mod service;
 mod upgrade;
@@ -28,9 +30,13 @@ pub use change::{
     SwitchServicesRequest,
 };
 pub use drain::{Drain, DrainHook, DrainReceipt, DrainRequest};
+pub use drill::{DrillConsequence, DrillRequest, DrillRun, Drilled, DrilledGuard, Undrilled};
 pub use event::{Config, ConfigService, Drift, DriftReport, Event, Events, Explanation, Listener, Readiness, Reload};
 pub use hold::{Hold, HoldReceipt, HoldRequest, ReleaseRequest, WasHeld};
 pub use plan::PlanStep;
+#[cfg(test)]
+pub(super) use report::samples as report_samples;
+pub use report::{Approval, Report, Stay};
 pub use rollout::{Entry, Rollout, RolloutRequest, RolloutServicesRequest, Rollouts, Scheduled, SteerRequest};
 pub use service::{Check, Group, Service, Services, Upstream, Window};
 pub use upgrade::{UpgradeRequest, Upgraded};

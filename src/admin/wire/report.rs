@@ -67,8 +67,12 @@ pub struct Approval {
 impl Report {
     /// Of `rollout`, at this moment.
     #[must_use]
-    pub fn new(rollout: Rollout, now: Timestamp) -> Self {
+    pub fn new(mut rollout: Rollout, now: Timestamp) -> Self {
         let end = rollout.ended_at.unwrap_or(now);
+        if rollout.ended_at.is_some() {
+            // What the guards said last stands with the stays; how long the rest is remembered is chance.
+            (rollout.verdict, rollout.spent_seconds) = (None, None);
+        }
         Self {
             made_at: now,
             made_by: concat!("pointsman ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -98,7 +102,8 @@ fn stays(rollout: &Rollout) -> Vec<Stay> {
     let mut open = false;
     for entry in &rollout.timeline {
         let name = stay(rollout, entry);
-        let is_same = name.is_some() && all.last().is_some_and(|s| Some(&s.name) == name.as_ref() && s.share == entry.share);
+        let is_same =
+            name.is_some() && all.last().is_some_and(|s| Some(&s.name) == name.as_ref() && s.share == entry.share);
         // A pause, and its end, are part of the stay.
         if open && (entry.state == "paused" || is_same) {
             continue;
@@ -165,9 +170,7 @@ pub(in crate::admin) mod samples {
             json!([{"service": "shop", "guard": "error_rate", "status": status, "candidate": candidate, "baseline": 0.001,
                     "limit": 0.05, "unit": "fraction", "requests": requests, "why": "31 of 310 have failed | more than 5 %"}])
         };
-        let entry = |at: &str, state: &str, share: f64, actor: &str, cause: &str, figures: serde_json::Value| {
-            json!({"at": format!("2026-11-05T{at}Z"), "state": state, "share": share, "actor": actor, "cause": cause, "figures": figures})
-        };
+        let entry = |at: &str, state: &str, share: f64, actor: &str, cause: &str, figures: serde_json::Value| json!({"at": format!("2026-11-05T{at}Z"), "state": state, "share": share, "actor": actor, "cause": cause, "figures": figures});
         let timeline = json!([
             entry("10:00:00", "checking", 0.0, "ops", "it was started: 2.5.0", json!([])),
             entry("10:00:01", "awaiting_approval", 0.0, "pointsman", "the candidate is healthy", json!([])),

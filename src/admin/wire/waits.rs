@@ -72,9 +72,13 @@ fn share(view: &RolloutView, next: &str) -> String {
     let hold = view.rollout.hold().unwrap_or_default();
     let needs = view.verdict.as_ref().filter(|verdict| verdict.status == Status::Undecided).map(|verdict| {
         let open = verdict.rows.iter().filter(|(_, row)| row.status == Status::Undecided);
-        let needs = open.map(|(_, row)| match row.needs {
-            0 => row.guard.clone(),
-            needs => format!("{} (about {needs} more requests)", row.guard),
+        let several = view.rollout.services.len() > 1;
+        let needs = open.map(|(service, row)| {
+            let of = if several { format!(" of {service}") } else { String::new() };
+            match row.needs {
+                0 => format!("{}{of}", row.guard),
+                needs => format!("{}{of} (about {needs} more requests)", row.guard),
+            }
         });
         needs.collect::<Vec<_>>().join(", ")
     });

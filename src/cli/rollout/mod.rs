@@ -2,6 +2,7 @@
 //!
 //! What a rollout is, what it waits for and how it ends is the proxy's business; here it is asked for and shown.
 
+mod drill;
 mod following;
 mod shown;
 mod start;
@@ -29,6 +30,9 @@ pub enum RolloutVerb {
     /// Begin one: GROUP gets more and more while its guards watch it, and nothing at once when one of them fails.
     #[command(after_help = CODES)]
     Start(start::StartArgs),
+    /// Try out whether the guards would notice a bad GROUP: faults are put into marked test requests. Moves nobody.
+    #[command(after_help = "Exit code 0 when every guard noticed its fault and none failed without one, 1 otherwise.")]
+    Drill(drill::DrillArgs),
     /// Where it is, what its guards say, what it waits for.
     #[command(after_help = CODES)]
     Status(LookArgs),
@@ -75,6 +79,7 @@ pub struct SteerArgs {
 pub(super) async fn run(verb: RolloutVerb, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
     match verb {
         RolloutVerb::Start(args) => start::run(args, client, output).await,
+        RolloutVerb::Drill(args) => drill::run(args, client, output).await,
         RolloutVerb::Status(args) => look(&args, client, output).await,
         RolloutVerb::Approve(args) => steer("approve", &args, client, output).await,
         RolloutVerb::Pause(args) => steer("pause", &args, client, output).await,
@@ -102,7 +107,10 @@ async fn look(args: &LookArgs, client: &Client, output: Output) -> anyhow::Resul
     match (output, rollout) {
         (Output::Json, rollout) => say_json(&rollout)?,
         (Output::Text, None) => say(&format!("service {} has had no rollout yet\n", args.service))?,
-        (Output::Text, Some(rollout)) => say(&shown::text(&rollout))?,
+        (Output::Text, Some(mut rollout)) => {
+            rollout.approval_url = rollout.approval_url.map(|path| client.place(&path));
+            say(&shown::text(&rollout))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -124,16 +124,17 @@ async fn begun(
 
 /// The keys of the plan that are to be another way.
 fn overrides(args: &StartArgs) -> anyhow::Result<Map<String, Value>> {
-    let mut plan = match &args.plan {
-        None => Map::new(),
-        Some(text) => {
-            serde_json::from_str(text).context("--plan is no JSON object; write it like '{\"bake\":\"5m\"}'")?
-        }
-    };
+    let mut plan = plan(args.plan.as_deref())?;
     if let Some(text) = &args.steps {
         plan.insert("steps".to_owned(), steps(text, args.every.as_deref())?);
     }
     Ok(plan)
+}
+
+/// What `--plan` says.
+pub(super) fn plan(text: Option<&str>) -> anyhow::Result<Map<String, Value>> {
+    let Some(text) = text else { return Ok(Map::new()) };
+    serde_json::from_str(text).context("--plan is no JSON object; write it like '{\"bake\":\"5m\"}'")
 }
 
 fn steps(text: &str, every: Option<&str>) -> anyhow::Result<Value> {

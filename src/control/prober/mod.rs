@@ -29,6 +29,14 @@ pub(super) use board::Board;
 pub(super) mod call {
     pub(in crate::control) use super::connect::{Stream, Version, open, secured};
     pub(in crate::control) use super::exchange::{Answer, Wanted, exchange, request};
+    use super::{Failed, Target};
+    use tokio::time::Instant;
+
+    /// Opens a WebSocket at `path`, and closes it again.
+    pub(in crate::control) async fn shake_hands(target: &Target, path: &str, deadline: Instant) -> Result<(), Failed> {
+        let finding = super::websocket::probe(target, path, None, deadline).await?;
+        finding.problem.map_or(Ok(()), |problem| Err(Failed::Because(problem)))
+    }
 }
 
 use super::view::CheckView;

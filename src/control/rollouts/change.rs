@@ -79,7 +79,7 @@ impl Handle {
 
 impl Handle {
     /// The plan that `start` asks for.
-    fn plan(&self, start: &RolloutStart) -> Result<Plan, Rejected> {
+    pub(super) fn plan(&self, start: &RolloutStart) -> Result<Plan, Rejected> {
         let running = self.shared.running.load();
         let first = start.services.first();
         let spec = first.and_then(|name| running.spec.services.iter().find(|s| s.name == *name));

@@ -27,31 +27,49 @@ const ACTOR: &str = "link";
 pub struct Link {
     /// The rollout.
     pub id: RolloutId,
+    /// What the link was signed with: `STOP.EXPIRES.SIGNATURE`.
+    pub token: String,
+}
+
+/// A link taken apart.
+struct Parts<'a> {
     /// Ahead of what it waits: `step-1`, `drain`.
-    pub stop: String,
+    stop: &'a str,
     /// Until when it is good, in seconds since 1970.
-    pub expires: i64,
-    /// Over all of these.
-    pub signature: String,
+    expires: i64,
+    signature: Vec<u8>,
+}
+
+impl Link {
+    fn parts(&self) -> Option<Parts<'_>> {
+        let (stop, rest) = self.token.split_once('.')?;
+        let (expires, signature) = rest.split_once('.')?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        Some(Parts { stop, expires: expires.parse().ok()?, signature })
+    }
+}
+
+/// Path and query of the link by which anybody can agree that `rollout` goes on, once; none where nobody has to, and
+/// where somebody in particular must not.
+pub(in crate::control) fn approval_link(running: &Running, rollout: &Rollout) -> Option<String> {
+    let approval = rollout.plan.approval.as_ref().filter(|approval| approval.by == Approver::Anyone)?;
+    let stop = label(waits_ahead_of(rollout)?);
+    let expires = rollout.since.as_second().saturating_add_unsigned(approval.within.as_secs());
+    let signature = signature(salt(running, rollout)?, &said(rollout.id, &stop, expires));
+    Some(format!("/rollouts/{}/approve?token={stop}.{expires}.{signature}", rollout.id))
 }
 
 impl Handle {
     /// Path and query of the link by which anybody can agree that `view`'s rollout goes on; none where nobody has to,
     /// and where somebody in particular must not.
     pub fn approval_link(&self, view: &RolloutView) -> Option<String> {
-        let rollout = &view.rollout;
-        let approval = rollout.plan.approval.as_ref().filter(|approval| approval.by == Approver::Anyone)?;
-        let stop = label(waits_ahead_of(rollout)?);
-        let expires = rollout.since.as_second().saturating_add_unsigned(approval.within.as_secs());
-        let salt = salt(&self.shared.running.load(), rollout)?;
-        let signature = signature(salt, &said(rollout.id, &stop, expires));
-        Some(format!("/approve/{}?stop={stop}&expires={expires}&signature={signature}", rollout.id))
+        approval_link(&self.shared.running.load(), &view.rollout)
     }
 
     /// What `link` would approve.
     ///
     /// # Errors
-    /// [`Rejected::BadLink`], [`Rejected::NotNow`] when it was decided already.
+    /// [`Rejected::BadLink`]; [`Rejected::LinkExpired`]; [`Rejected::NotNow`] when it was decided already.
     pub async fn verify_link(&self, link: &Link) -> Result<RolloutView, Rejected> {
         self.verified(link)?;
         self.rollout(link.id).await
@@ -75,15 +93,19 @@ impl Handle {
         let not_ours = || bad("it is none of ours, or its rollout is long over");
         let rollout = running.desired.rollouts.get(&link.id).ok_or_else(not_ours)?;
         let salt = salt(&running, rollout).ok_or_else(not_ours)?;
-        let given = URL_SAFE_NO_PAD.decode(&link.signature).map_err(|_| not_ours())?;
+        let parts = link.parts().ok_or_else(not_ours)?;
+        let said = said(link.id, parts.stop, parts.expires);
         // In constant time.
-        hmac::verify(&key(salt), said(link.id, &link.stop, link.expires).as_bytes(), &given).map_err(|_| not_ours())?;
-        if waits_ahead_of(rollout).map(label).as_ref() != Some(&link.stop) {
-            let hint = "what the link is for was decided already";
+        hmac::verify(&key(salt), said.as_bytes(), &parts.signature).map_err(|_| not_ours())?;
+        if waits_ahead_of(rollout).map(label).as_deref() != Some(parts.stop) {
+            let hint = "what this link is for was decided already";
             return Err(Rejected::NotNow { id: rollout.id, state: rollout.state.label(), hint });
         }
-        if Timestamp::now().as_second() > link.expires {
-            return Err(bad("it is too old; approve with a token"));
+        if Timestamp::now().as_second() > parts.expires {
+            return Err(Rejected::LinkExpired);
+        }
+        if rollout.plan.approval.as_ref().is_none_or(|approval| approval.by != Approver::Anyone) {
+            return Err(bad("somebody with a name has to agree to this rollout"));
         }
         let first = rollout.services.first().and_then(|m| running.desired.services.get(m.service.as_str()));
         Ok((rollout.clone(), first.map_or(running.desired.version, |service| service.version)))

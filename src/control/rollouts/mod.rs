@@ -7,6 +7,7 @@
 
 mod bench;
 mod change;
+mod drill;
 mod drive;
 mod history;
 mod link;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
 pub(super) use change::RolloutCommand;
+pub use drill::{Drill, Fault};
 pub use link::Link;
 pub(super) use progress::Verdicts;
 
