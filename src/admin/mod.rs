@@ -18,6 +18,7 @@ mod follow;
 pub mod gate;
 mod hold;
 mod hooks;
+mod jobs;
 mod metrics;
 mod openapi;
 mod precondition;
@@ -28,6 +29,7 @@ pub mod server;
 mod services;
 mod status;
 mod upgrade;
+mod validation;
 pub mod wire;
 
 use std::sync::Arc;

@@ -5,7 +5,9 @@ use axum::http::{HeaderName, header};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{change, config, drain, events, explain, hold, hooks, metrics, rollout, services, status, upgrade};
+use super::{
+    change, config, drain, events, explain, hold, hooks, jobs, metrics, rollout, services, status, upgrade, validation,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,7 +34,11 @@ use super::{change, config, drain, events, explain, hold, hooks, metrics, rollou
         rollout::list,
         rollout::one,
         rollout::steer,
+        validation::validated,
         hooks::alertmanager,
+        jobs::list,
+        jobs::retry,
+        jobs::cancel,
         explain::explain,
         events::events,
         config::show,
@@ -72,7 +78,7 @@ mod tests {
     #[test]
     fn every_path_is_described_and_every_reference_leads_somewhere() {
         let json = serde_json::to_value(Document::openapi()).unwrap();
-        assert_eq!(json["paths"].as_object().unwrap().len(), 25);
+        assert_eq!(json["paths"].as_object().unwrap().len(), 29);
         for operation in json["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
         {
             for response in operation["responses"].as_object().unwrap().values() {

@@ -16,7 +16,6 @@ use super::rollout::Freezes;
 /// Tries before a job is dead.
 pub const MOST_ATTEMPTS: u32 = 8;
 
-
 /// From the first failure to the next try; doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);

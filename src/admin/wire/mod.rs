@@ -8,6 +8,7 @@ mod change;
 mod drain;
 mod event;
 mod hold;
+mod job;
 mod plan;
 mod rollout;
 mod service;
@@ -30,6 +31,7 @@ pub use change::{
 pub use drain::{Drain, DrainHook, DrainReceipt, DrainRequest};
 pub use event::{Config, ConfigService, Drift, DriftReport, Event, Events, Explanation, Listener, Readiness, Reload};
 pub use hold::{Hold, HoldReceipt, HoldRequest, ReleaseRequest, WasHeld};
+pub use job::{Job, JobRequest, Jobs, ValidationRequest};
 pub use plan::PlanStep;
 pub use rollout::{Entry, Rollout, RolloutRequest, RolloutServicesRequest, Rollouts, Scheduled, SteerRequest};
 pub use service::{Check, Group, Service, Services, Upstream, Window};

@@ -76,7 +76,10 @@ async fn a_request_says_what_it_is_to_say_and_the_answer_comes_whole() {
     let mut ask = Ask::post(&url, &serde_json::json!({ "a": 1 }));
     ask.headers.insert("x-mine", HeaderValue::from_static("1"));
     let answer = client().ask(ask).await.unwrap();
-    assert_eq!((answer.status, &answer.body[..], answer.headers["x-seen"].as_bytes()), (StatusCode::OK, &b"ok"[..], &b"yes"[..]));
+    assert_eq!(
+        (answer.status, &answer.body[..], answer.headers["x-seen"].as_bytes()),
+        (StatusCode::OK, &b"ok"[..], &b"yes"[..])
+    );
     let heard = heard.lock().unwrap().concat();
     assert!(heard.starts_with("POST /a/b?c=d HTTP/1.1\r\n") && heard.ends_with("\r\n\r\n{\"a\":1}"), "{heard}");
     let agent = concat!("user-agent: pointsman/", env!("CARGO_PKG_VERSION"));

@@ -39,13 +39,7 @@ impl Handle {
     /// Path and query of the link by which anybody can agree that `view`'s rollout goes on; none where nobody has to,
     /// and where somebody in particular must not.
     pub fn approval_link(&self, view: &RolloutView) -> Option<String> {
-        let rollout = &view.rollout;
-        let approval = rollout.plan.approval.as_ref().filter(|approval| approval.by == Approver::Anyone)?;
-        let stop = label(waits_ahead_of(rollout)?);
-        let expires = rollout.since.as_second().saturating_add_unsigned(approval.within.as_secs());
-        let salt = salt(&self.shared.running.load(), rollout)?;
-        let signature = signature(salt, &said(rollout.id, &stop, expires));
-        Some(format!("/approve/{}?stop={stop}&expires={expires}&signature={signature}", rollout.id))
+        self.shared.running.load().approval_link(&view.rollout)
     }
 
     /// What `link` would approve.
@@ -87,6 +81,18 @@ impl Handle {
         }
         let first = rollout.services.first().and_then(|m| running.desired.services.get(m.service.as_str()));
         Ok((rollout.clone(), first.map_or(running.desired.version, |service| service.version)))
+    }
+}
+
+impl Running {
+    /// As [`Handle::approval_link`].
+    pub(in crate::control) fn approval_link(&self, rollout: &Rollout) -> Option<String> {
+        let approval = rollout.plan.approval.as_ref().filter(|approval| approval.by == Approver::Anyone)?;
+        let stop = label(waits_ahead_of(rollout)?);
+        let expires = rollout.since.as_second().saturating_add_unsigned(approval.within.as_secs());
+        let salt = salt(self, rollout)?;
+        let signature = signature(salt, &said(rollout.id, &stop, expires));
+        Some(format!("/approve/{}?stop={stop}&expires={expires}&signature={signature}", rollout.id))
     }
 }
 

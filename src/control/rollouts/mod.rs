@@ -12,6 +12,8 @@ mod history;
 mod link;
 mod progress;
 mod ready;
+mod scheduled;
+mod validated;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use tokio::task::{Id, JoinSet};
 pub(super) use change::RolloutCommand;
 pub use link::Link;
 pub(super) use progress::Verdicts;
+pub(super) use scheduled::begin_scheduled;
 
 use super::controller::Command;
 use super::drains;

@@ -123,9 +123,11 @@ fn a_pause_does_not_keep_those_who_test_and_what_they_have_found_holds_after_it(
     assert_eq!((label(&on), green(&on)), ("shifting", (10.0, 10.0)));
     let resumed = said(&paused, &[Input::Resume]);
     assert_eq!((label(&resumed), resumed.rollouts[&ID].wants_test()), ("validating", true));
-    for (from, input, tested) in
-        [(&paused, Input::NotReady, Tested::Ill), (&resumed, Input::NotReady, Tested::Ill), (&resumed, Input::Untested, Tested::NotYet)]
-    {
+    for (from, input, tested) in [
+        (&paused, Input::NotReady, Tested::Ill),
+        (&resumed, Input::NotReady, Tested::Ill),
+        (&resumed, Input::Untested, Tested::NotYet),
+    ] {
         let failed = said(from, &[input]);
         assert_eq!((label(&failed), green(&failed), failed.rollouts[&ID].tested), ("failed", (0.0, 0.0), tested));
         assert!(!failed.rollouts[&ID].wants_test());
