@@ -1,5 +1,5 @@
 //! A program tests the candidate: exit code 0 is well. It is in a process group of its own, and all of that ends with
-//! the test: when its time is over, when its rollout is, and when this process is.
+//! the test: when its time is over, when its rollout is, and when this process is, however that ends.
 
 use std::io::PipeReader;
 use std::os::fd::OwnedFd;
@@ -63,7 +63,8 @@ fn start(program: &str, arguments: &[String], subject: &Subject) -> std::io::Res
     let reader = unblocked(reader)?;
     // Only with the command our own ends of its output are closed.
     drop(command);
-    Ok((Running { child, status: None }, reader))
+    let guard = guard(&child);
+    Ok((Running { child, guard, status: None }, reader))
 }
 
 fn unblocked(reader: PipeReader) -> std::io::Result<Receiver> {
@@ -120,9 +121,21 @@ fn shown(status: ExitStatus) -> String {
     }
 }
 
+/// Where this process is killed, nobody else would end the program, and the test that begins after the restart would
+/// have company: this waits for our end of its input to close. Without a shell there is none.
+fn guard(of: &Child) -> Option<Child> {
+    const SCRIPT: &str = "read -r _; kill -KILL -- \"-$1\" 2>&-";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", SCRIPT, "sh", &of.id().to_string()]).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().ok()
+}
+
 /// A program in a process group of its own. When this is dropped, none of the group is left.
 struct Running {
     child: Child,
+    /// Ends the group where this process cannot.
+    guard: Option<Child>,
     /// How it has ended. From then on its number may be somebody else's.
     status: Option<ExitStatus>,
 }
@@ -132,10 +145,20 @@ impl Running {
     fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         if self.status.is_none() && waitid(WaitId::Pid(Pid::from_child(&self.child)), look)?.is_some() {
-            self.signal(Signal::KILL);
-            self.status = Some(self.child.wait()?);
+            self.end()?;
         }
         Ok(self.status)
+    }
+
+    /// Ends the group. Ahead of the program itself the guard, who must not find its number when it is somebody else's.
+    fn end(&mut self) -> std::io::Result<()> {
+        if let Some(mut guard) = self.guard.take() {
+            guard.kill()?;
+            guard.wait()?;
+        }
+        self.signal(Signal::KILL);
+        self.status = Some(self.child.wait()?);
+        Ok(())
     }
 
     fn signal(&self, signal: Signal) {
@@ -149,8 +172,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.status.is_none() {
-            self.signal(Signal::KILL);
-            let _ = self.child.wait();
+            // Nobody is left to be told.
+            let _ = self.end();
         }
     }
 }
