@@ -249,6 +249,26 @@ impl RolloutWish {
     }
 }
 
+/// What a test of a candidate has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validated {
+    /// It is well.
+    Passed,
+    /// It is not.
+    Failed,
+}
+
+impl Validated {
+    /// Its name in the API.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// What a wish did to a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RolloutReceipt {
@@ -345,6 +365,14 @@ pub enum Rejected {
         /// How far it is.
         state: State,
     },
+    /// It is not to be cancelled.
+    #[error("job {id} cannot be cancelled: {why}")]
+    JobNotCancellable {
+        /// Its number.
+        id: u64,
+        /// Why not.
+        why: &'static str,
+    },
     /// The version in `If-Match` is not the current one.
     #[error("{what} is at version {current}, not at {expected}; read it again and decide anew")]
     StaleVersion {
@@ -435,6 +463,9 @@ pub enum Rejected {
         /// When it ends.
         until: Timestamp,
     },
+    /// No time to begin at.
+    #[error("{0}")]
+    InvalidTime(String),
     /// A plan that makes no sense: one line per error.
     #[error("the plan has {} error(s): {}", .0.len(), .0.join("; "))]
     InvalidPlan(Vec<String>),

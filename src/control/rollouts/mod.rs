@@ -14,6 +14,8 @@ mod link;
 mod outside;
 mod progress;
 mod ready;
+mod scheduled;
+mod validated;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ pub(super) use change::RolloutCommand;
 pub use drill::{Drill, Fault};
 pub use link::Link;
 pub(super) use progress::Verdicts;
+pub(super) use scheduled::begin_scheduled;
 
 use super::controller::Command;
 use super::drains;
