@@ -1,6 +1,6 @@
 //! What outlives the process, however it ends: traffic, cohorts, answers given, the audit log.
 
-mod audit;
+pub(crate) mod audit;
 mod store;
 
 use std::collections::BTreeMap;

@@ -148,6 +148,8 @@ fn rejected_row(rejected: &Rejected) -> Row {
         Rejected::NoDrain { .. } => (S::NOT_FOUND, "no_drain", "Not drained"),
         Rejected::LiveGroup { .. } => (S::CONFLICT, "live_group", "It serves the users"),
         Rejected::DrainInProgress { .. } => (S::CONFLICT, "drain_in_progress", "It is being drained already"),
+        Rejected::UnknownJob(_) => (S::NOT_FOUND, "no_such_job", "No such job"),
+        Rejected::JobNotDead { .. } => (S::CONFLICT, "job_not_dead", "The job is not dead"),
         Rejected::StaleVersion { .. } => (S::PRECONDITION_FAILED, "stale_version", "The version is stale"),
         Rejected::NoHealthyUpstream { .. } => (S::CONFLICT, "no_healthy_upstream", "The group is not healthy"),
         Rejected::StableGroupUnhealthy { .. } => {
@@ -194,6 +196,7 @@ impl IntoResponse for ApiError {
 mod tests {
     use super::*;
     use crate::control::command::Part;
+    use crate::model::job::State;
     use crate::model::names::{GroupName, ServiceName};
     use crate::model::split::SplitError;
 
@@ -237,6 +240,8 @@ mod tests {
                 409,
                 "drain_in_progress",
             ),
+            (Rejected::UnknownJob(7), 404, "no_such_job"),
+            (Rejected::JobNotDead { id: 7, state: State::Done }, 409, "job_not_dead"),
             (Rejected::BadLink("it is too old"), 403, "bad_link"),
             (Rejected::DrillInProgress, 409, "drill_in_progress"),
             (Rejected::LinkExpired, 410, "link_expired"),

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use clap::Args;
 use http_body_util::BodyExt;
-use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::Output;
 use super::client::{CallError, Client, segment};
-use super::output::{plain, say, say_json, time};
+use super::output::{say, say_json, time};
 use super::stream::Parser;
 use super::table::Table;
 use crate::admin::wire::{Event, Events};
+use crate::model::summary::{plain, summary};
 
 /// The port gives a sign of life every 15 s; after this long without one the stream is opened again.
 const QUIET: Duration = Duration::from_secs(60);
@@ -71,8 +71,14 @@ pub(super) async fn history(args: &HistoryArgs, client: &Client, output: Output)
     let mut table = Table::new(&[">#", "WHEN", "WHO", "WHAT", "SERVICE", "DETAILS"]);
     for event in &page.events {
         let service = event.service.clone().unwrap_or_default();
-        let cells =
-            [event.id.to_string(), time(event.at), event.actor.clone(), event.kind.clone(), service, detail(event)];
+        let cells = [
+            event.id.to_string(),
+            time(event.at),
+            event.actor.clone(),
+            event.kind.clone(),
+            service,
+            summary(&event.detail),
+        ];
         table.row(cells.map(|cell| plain(&cell)).into());
     }
     let text = if table.is_empty() { "nothing was changed yet\n".to_owned() } else { table.text() };
@@ -93,47 +99,15 @@ fn path(which: &str, service: Option<&str>) -> String {
 /// One event in a line.
 fn line(event: &Event) -> String {
     let service = event.service.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-    let text =
-        format!("{:>6}  {}  {}{service} by {}  {}", event.id, time(event.at), event.kind, event.actor, detail(event));
+    let text = format!(
+        "{:>6}  {}  {}{service} by {}  {}",
+        event.id,
+        time(event.at),
+        event.kind,
+        event.actor,
+        summary(&event.detail)
+    );
     format!("{}\n", plain(text.trim_end()))
-}
-
-/// Details that repeat what the line or a receipt says already.
-const LEFT_OUT: [&str; 5] = ["before", "after", "stable", "version", "asked"];
-
-/// The details in a line: `blue 100 → green 100, reason: …`.
-fn detail(event: &Event) -> String {
-    let Some(object) = event.detail.as_object() else { return String::new() };
-    let turn = match (object.get("before"), object.get("after")) {
-        (Some(before), Some(after)) => Some(format!("{} → {}", short(before), short(after))),
-        _ => None,
-    };
-    let others = object.iter().filter(|(key, value)| !LEFT_OUT.contains(&key.as_str()) && !is_nothing(value));
-    let others = others.map(|(key, value)| format!("{key}: {}", short(value)));
-    turn.into_iter().chain(others).collect::<Vec<_>>().join(", ")
-}
-
-fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(object) => object.is_empty(),
-        Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
-/// A value without brackets and quotes; groups without a share are left out.
-fn short(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(short).collect::<Vec<_>>().join("; "),
-        Value::Object(object) => {
-            let some = object.iter().filter(|(_, value)| value.as_f64() != Some(0.0));
-            some.map(|(key, value)| format!("{key} {}", short(value))).collect::<Vec<_>>().join(", ")
-        }
-        other => other.to_string(),
-    }
 }
 
 /// Shows events until interrupted. A stream that breaks off is taken up again after the last event that was shown;

@@ -56,9 +56,7 @@ pub(super) fn duration(ms: Option<Number>) -> String {
 }
 
 /// Text from elsewhere without control characters, which could steer the terminal.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
+pub(super) use crate::model::summary::plain;
 
 /// `2026-11-05 10:00:00` in UTC.
 pub(super) fn time(at: jiff::Timestamp) -> String {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::command::{Origin, Rejected};
 use super::controller::{Controller, PATIENCE, stored_key};
@@ -20,10 +21,16 @@ use crate::store::{Batch, KeptReceipt};
 impl Controller {
     /// The report of an earlier reload with the same key.
     pub(super) async fn recall(&mut self, origin: &Origin) -> Result<Option<ReloadReport>, Rejected> {
+        let kept = self.kept_receipt(origin, receipts::RELOAD).await?;
+        Ok(kept.and_then(|receipt| receipts::report_from_value(&receipt)))
+    }
+
+    /// What was answered to a request with the same key, which must have had the same fingerprint.
+    pub(super) async fn kept_receipt(&mut self, origin: &Origin, fingerprint: &str) -> Result<Option<Value>, Rejected> {
         let Some(key) = &origin.idempotency_key else { return Ok(None) };
         match self.journal.receipt(&self.running.desired, &stored_key(origin, key), PATIENCE).await {
             Ok(None) => Ok(None),
-            Ok(Some(kept)) if kept.fingerprint == receipts::RELOAD => Ok(receipts::report_from_value(&kept.receipt)),
+            Ok(Some(kept)) if kept.fingerprint == fingerprint => Ok(Some(kept.receipt)),
             Ok(Some(_)) => Err(Rejected::IdempotencyKeyReused(key.clone())),
             Err(why) => Err(Rejected::Store(why)),
         }
@@ -70,6 +77,7 @@ impl Controller {
             farewells: Arc::clone(&old.farewells),
             table: Arc::clone(&old.table),
         };
+        self.shared.jobs.tell(&next.spec.webhooks);
         self.put_to_work(next, report.changed);
         self.end_holds_of_gone(&old.holds).await;
         Ok(report)

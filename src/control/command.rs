@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::model::change::ChangeError;
 pub use crate::model::change::Stable;
 pub use crate::model::drain::Part;
+use crate::model::job::State;
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::period;
 pub use crate::model::rollout::{Freezes, RolloutId};
@@ -332,6 +333,17 @@ pub enum Rejected {
         service: ServiceName,
         /// What was asked about.
         part: Part,
+    },
+    /// There is no such job, or no longer.
+    #[error("there is no job {0}; `pointsman jobs` shows those that are known")]
+    UnknownJob(u64),
+    /// Only what is dead can be retried.
+    #[error("job {id} is {}, not dead; there is nothing to retry", state.label())]
+    JobNotDead {
+        /// Its number.
+        id: u64,
+        /// How far it is.
+        state: State,
     },
     /// The version in `If-Match` is not the current one.
     #[error("{what} is at version {current}, not at {expected}; read it again and decide anew")]

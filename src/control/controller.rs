@@ -19,6 +19,7 @@ use super::drains::{self, DrainCommand};
 use super::handover::{Keeping, Step};
 use super::hold::HoldAsked;
 use super::hold_switch::{self, HeldSwitch};
+use super::jobs::JobCommand;
 use super::journal::{Journal, Otherwise};
 use super::prober::{Target, Turn};
 use super::receipts::{self, Request};
@@ -31,7 +32,7 @@ use super::{events, fuses};
 use crate::model::change::{Decision, Move, decide};
 use crate::model::names::ServiceName;
 use crate::routing::publish::Publisher;
-use crate::store::{Batch, KeptReceipt, NewEvent};
+use crate::store::{Batch, Event, KeptReceipt, NewEvent};
 
 /// How long a change waits for the store before it is refused.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,6 +56,8 @@ pub(super) enum Command {
     Recall { origin: Origin, reply: oneshot::Sender<Result<Option<ReloadReport>, Rejected>> },
     /// Something about drains.
     Drain(DrainCommand),
+    /// Something about jobs.
+    Job(JobCommand),
     /// Something about rollouts.
     Rollout(RolloutCommand),
     /// An event for the audit log.
@@ -154,6 +157,7 @@ impl Controller {
                 let _ = reply.send(self.recall(&origin).await);
             }
             Command::Drain(command) => self.obey_drain(command).await,
+            Command::Job(command) => self.obey_job(command).await,
             Command::Rollout(command) => self.obey_rollout(command).await,
             Command::Handover { step, reply } => {
                 let _ = reply.send(self.take_step(step).await);
@@ -262,19 +266,44 @@ impl Controller {
             return Ok(receipt);
         }
         let otherwise = if request.is_rollback() { Otherwise::Keep } else { Otherwise::Refuse };
-        let events = match self.journal.write(&old.desired, batch, patience(request), otherwise).await {
-            Ok(events) => events,
-            Err(_) if otherwise == Otherwise::Keep => numbered,
-            Err(why) => return Err(Rejected::Store(why)),
-        };
-        if decision.changed() {
-            let holds = hold_switch::without(&old.holds, request);
-            self.publish(Running { desired: Arc::new(decision.desired), holds, ..(*old).clone() });
+        let changed = decision.changed();
+        let holds = hold_switch::without(&old.holds, request);
+        let next = Running { desired: Arc::new(decision.desired), holds, ..(*old).clone() };
+        let events = self.put_in_force(changed.then_some(next), batch, otherwise).await?;
+        if changed {
             self.count(request, origin, &receipt, arrived);
         }
         self.shared.announce(events);
         receipt.ms = millis(arrived);
         Ok(receipt)
+    }
+
+    /// Makes `batch` durable and publishes `next`, where there is one. A way back does not wait for a disk: it is
+    /// published first, and in force whenever the store takes it.
+    pub(super) async fn put_in_force(
+        &mut self,
+        next: Option<Running>,
+        batch: Batch,
+        otherwise: Otherwise,
+    ) -> Result<Vec<Event>, Rejected> {
+        let before = Arc::clone(&self.running);
+        let numbered = self.journal.numbered(&batch.events);
+        let (first, patience, last) = match otherwise {
+            Otherwise::Keep => (next, ROLLBACK_PATIENCE, None),
+            Otherwise::Refuse => (None, PATIENCE, next),
+        };
+        if let Some(next) = first {
+            self.publish(next);
+        }
+        let events = match self.journal.write(&before.desired, batch, patience, otherwise).await {
+            Ok(events) => events,
+            Err(_) if otherwise == Otherwise::Keep => numbered,
+            Err(why) => return Err(Rejected::Store(why)),
+        };
+        if let Some(next) = last {
+            self.publish(next);
+        }
+        Ok(events)
     }
 
     /// Compiles, publishes, and shows what is in force from now on.

@@ -12,6 +12,7 @@ use super::view::{DrillView, ReloadReport};
 use crate::model::adoption::{FileMove, FileReason};
 use crate::model::change::{Decision, Desired, Move};
 use crate::model::drain::{Drain, Outcome, Part};
+use crate::model::job::{Job, Kind, Notify};
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::period;
 use crate::model::rollout::{Entry, Freezes, Moving, Rollout};
@@ -240,6 +241,38 @@ pub(super) fn upgraded(kind: &str, mut detail: Value, origin: &Origin) -> NewEve
     }
     detail["reason"] = json!(reason(origin));
     event(&origin.actor, kind, None, detail)
+}
+
+/// A job has failed for good.
+pub(super) fn job_dead(job: &Job) -> NewEvent {
+    let mut detail = job_shown(job);
+    (detail["attempts"], detail["error"]) = (json!(job.attempts), json!(job.last_error.as_deref().map(sanitised)));
+    own("job.dead", detail)
+}
+
+/// Jobs were given up because there were too many.
+pub(super) fn jobs_given_up(jobs: &[Job], why: &str) -> NewEvent {
+    let (first, last) = (jobs.iter().map(|job| job.id).min(), jobs.iter().map(|job| job.id).max());
+    own("job.dead", json!({ "count": jobs.len(), "first": first, "last": last, "error": why }))
+}
+
+/// Somebody has a dead job tried again.
+pub(super) fn job_retried(job: &Job, origin: &Origin) -> NewEvent {
+    let mut detail = job_shown(job);
+    detail["reason"] = json!(reason(origin));
+    event(&origin.actor, "job.retried", None, detail)
+}
+
+fn job_shown(job: &Job) -> Value {
+    let mut detail = json!({ "job": job.id, "kind": job.kind.label() });
+    match &job.kind {
+        Kind::Notify(Notify { webhook, event }) => {
+            (detail["webhook"], detail["about"]) = (json!(webhook), json!(event.kind));
+        }
+        Kind::Validate(validate) => detail["rollout"] = json!(validate.rollout),
+        Kind::StartRollout(start) => detail["services"] = json!(start.services),
+    }
+    detail
 }
 
 /// An upstream's verdict has turned.

@@ -21,6 +21,7 @@ struct Counts {
     switches: Timings<{ BOUNDS.len() }>,
     drains: Timings<{ DRAIN_BOUNDS.len() }>,
     rollbacks: BTreeMap<(ServiceName, &'static str), u64>,
+    attempts: BTreeMap<(&'static str, &'static str), u64>,
     holds: BTreeMap<ServiceName, Arc<HoldTotals>>,
 }
 
@@ -69,6 +70,12 @@ impl Figures {
         *counts.rollbacks.entry((service.clone(), cause)).or_default() += 1;
     }
 
+    /// Counts a try at a job of this kind, by how it has ended.
+    pub(super) fn attempted(&self, kind: &'static str, outcome: &'static str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.attempts.entry((kind, outcome)).or_default() += 1;
+    }
+
     /// What all holds of `service` have come to.
     pub(super) fn holds_of(&self, service: &ServiceName) -> Arc<HoldTotals> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,6 +90,12 @@ impl Figures {
     /// The same of drains.
     pub(super) fn drain_seconds(&self) -> (Vec<(f64, u64)>, f64, u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).drains.shown(DRAIN_BOUNDS)
+    }
+
+    /// Tries at jobs by kind and outcome.
+    pub(super) fn job_attempts(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.attempts.iter().map(|((kind, outcome), n)| (*kind, *outcome, *n)).collect()
     }
 
     /// By service and cause.

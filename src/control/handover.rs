@@ -244,7 +244,7 @@ impl Controller {
             Step::Pack => {
                 // Whoever waits here would be let go by the way, and go to where they were not to go yet.
                 self.may_be_held(&self.running.holds.keys().collect::<Vec<_>>())?;
-                self.keeping = Keeping::Packed;
+                self.keep(Keeping::Packed);
             }
             Step::HandOver => {
                 // None is begun after the first step; if there were one, nobody should wait in vain.
@@ -252,19 +252,36 @@ impl Controller {
                 self.end_all_holds().await;
                 self.journal.flush(&self.running.desired, STORING).await.map_err(Rejected::Store)?;
                 self.journal.part("another process has it", STORING).await.map_err(Rejected::Store)?;
-                self.keeping = Keeping::Away;
+                self.keep(Keeping::Away);
                 self.shared.away.store(true, Ordering::Release);
             }
             Step::TakeBack(store) => {
-                self.keeping = Keeping::Ours;
                 self.shared.away.store(false, Ordering::Release);
-                if let Some(store) = store {
-                    let stored = self.journal.exchange(store, STORING).await;
-                    self.put_right(stored.map_err(Rejected::Store)?).await;
-                }
+                let put_right = match store {
+                    Some(store) => self.goes_on_with(store).await,
+                    None => Ok(()),
+                };
+                self.keep(Keeping::Ours);
+                put_right?;
             }
             Step::Follow(state) => self.follow(state),
         }
+        Ok(())
+    }
+
+    fn keep(&mut self, keeping: Keeping) {
+        self.keeping = keeping;
+        self.shared.jobs.keep(keeping);
+    }
+
+    async fn goes_on_with(&mut self, store: Box<dyn Store>) -> Result<(), Rejected> {
+        self.shared.jobs.none_runs();
+        let stored = self.journal.exchange(store, STORING).await.map_err(Rejected::Store)?;
+        // A store that cannot say what is in it is as empty as a new one.
+        if stored != Stored::default() {
+            self.shared.jobs.load(stored.jobs.clone(), stored.last_job);
+        }
+        self.put_right(stored).await;
         Ok(())
     }
 

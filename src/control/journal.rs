@@ -13,7 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::jobs::Jobs;
 use crate::model::change::Desired;
+use crate::model::job::Job;
 use crate::model::rollout::RolloutId;
 use crate::store::{Batch, Event, KeptReceipt, NewEvent, Store, StoreError, Stored, Unavailable};
 
@@ -27,12 +29,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Events that are kept while the store is away; more are in the log only.
 const MOST_UNWRITTEN: usize = 256;
 
+/// Jobs that are kept while the store is away; of more, those that were done are forgotten.
+const MOST_UNWRITTEN_JOBS: usize = 20_000;
+
 /// How long writing an event may hold up the next command; it is kept and written later after that.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Writes to the store, in order.
 pub(super) struct Journal {
     store: SharedStore,
+    /// What is in force of jobs; each batch that is adds to it.
+    jobs: Arc<Jobs>,
     /// Number of the last event that is known to be durable.
     last_event: u64,
     /// The greatest number that a rollout had when the store was opened.
@@ -51,8 +58,15 @@ struct Late {
     /// How much of [`Journal::unwritten`] is in it.
     events: usize,
     receipts: usize,
-    /// Keys of receipts in it that do not hold when its change was refused; none: its change is in force.
-    refused: Option<Vec<String>>,
+    /// What in it does not hold when its change was refused; none: its change is in force.
+    refused: Option<Refused>,
+}
+
+/// What a refused change would have brought.
+struct Refused {
+    /// Keys of receipts.
+    keys: Vec<String>,
+    jobs: Vec<Job>,
 }
 
 /// What becomes of a batch that could not be written in time.
@@ -68,9 +82,9 @@ type Commit = JoinHandle<Result<Vec<Event>, StoreError>>;
 
 impl Journal {
     /// Writes behind the event `last_event` and the rollout `last_rollout`.
-    pub(super) fn new(store: SharedStore, last_event: u64, last_rollout: u64) -> Self {
+    pub(super) fn new(store: SharedStore, last_event: u64, last_rollout: u64, jobs: Arc<Jobs>) -> Self {
         let (unwritten, trouble) = (Batch::default(), watch::channel(None).0);
-        Self { store, last_event, last_rollout, unwritten, late: None, retry: None, trouble }
+        Self { store, jobs, last_event, last_rollout, unwritten, late: None, retry: None, trouble }
     }
 
     /// What is wrong with the store.
@@ -101,21 +115,25 @@ impl Journal {
     }
 
     /// Makes `batch` durable, and all that is still unwritten, within `patience`. `in_force` is the state that counted
-    /// before it. Gives back the batch's events.
+    /// before it. Whoever is to be told of its events will be: that is part of it. Gives back the batch's events.
     ///
     /// # Errors
     /// Why it is not durable; what became of the batch is as `otherwise` says.
     pub(super) async fn write(
         &mut self,
         in_force: &Desired,
-        batch: Batch,
+        mut batch: Batch,
         patience: Duration,
         otherwise: Otherwise,
     ) -> Result<Vec<Event>, String> {
         let now = Instant::now();
         // What would be refused can wait for an earlier write to end; what is kept in any case should not.
         let settled_by = if otherwise == Otherwise::Refuse { now + patience } else { now };
-        let written = match self.settle(in_force, settled_by).await {
+        let settled = self.settle(in_force, settled_by).await;
+        // Not before: now the numbers are right.
+        let numbered = self.numbered(&batch.events);
+        self.jobs.complete(&mut batch, &numbered);
+        let written = match settled {
             Ok(()) => self.commit(batch, now + patience, patience, otherwise).await,
             Err(busy) => {
                 self.keep(batch, otherwise);
@@ -138,13 +156,22 @@ impl Journal {
             tracing::error!(events = ?batch.events, "the store has been away for too long; these are in the log only");
             batch.events.clear();
         }
+        self.jobs.put(&batch.jobs);
         self.unwritten.append(batch);
+        if self.unwritten.jobs.len() > MOST_UNWRITTEN_JOBS {
+            // They are done; that they are done again after a crash is the lesser evil.
+            self.unwritten.jobs.retain(|job| !job.state.is_final());
+        }
     }
 
     /// Writes events that must not be lost; keeps them when the store is away.
     pub(super) async fn note(&mut self, in_force: &Desired, events: Vec<NewEvent>) -> Vec<Event> {
-        let expected = self.numbered(&events);
-        let batch = Batch { events, ..Batch::default() };
+        self.fact(in_force, Batch { events, ..Batch::default() }).await
+    }
+
+    /// Writes what is so, whatever becomes of the store; keeps it when the store is away. Gives back its events.
+    pub(super) async fn fact(&mut self, in_force: &Desired, batch: Batch) -> Vec<Event> {
+        let expected = self.numbered(&batch.events);
         self.write(in_force, batch, PATIENCE, Otherwise::Keep).await.unwrap_or(expected)
     }
 
@@ -258,6 +285,7 @@ impl Journal {
             Ok(Ok(Ok(mut events))) => {
                 self.durable(&events);
                 self.unwritten = Batch::default();
+                self.jobs.put(&batch.jobs);
                 return Ok(events.split_off(before));
             }
             Ok(Ok(Err(e))) => e.to_string(),
@@ -273,7 +301,8 @@ impl Journal {
 
     fn await_late(&mut self, task: Commit, batch: Batch, otherwise: Otherwise) {
         let keys = batch.receipts.iter().map(|r| r.key.clone()).collect();
-        let refused = (otherwise == Otherwise::Refuse).then_some(keys);
+        let jobs = batch.jobs.clone();
+        let refused = (otherwise == Otherwise::Refuse).then_some(Refused { keys, jobs });
         self.keep(batch, otherwise);
         let (events, receipts) = (self.unwritten.events.len(), self.unwritten.receipts.len());
         self.late = Some(Late { task, events, receipts, refused });
@@ -290,8 +319,9 @@ impl Journal {
         self.durable(&events);
         self.unwritten.events.drain(..late.events);
         self.unwritten.receipts.drain(..late.receipts);
-        if let Some(forgotten) = late.refused {
-            let mut whole = Batch { forgotten, events: vec![taken_back()], ..Batch::whole(in_force) };
+        if let Some(Refused { keys, jobs }) = late.refused {
+            let jobs = self.jobs.in_truth(&jobs);
+            let mut whole = Batch { forgotten: keys, jobs, events: vec![taken_back()], ..Batch::whole(in_force) };
             whole.append(std::mem::take(&mut self.unwritten));
             self.unwritten = whole;
         }

@@ -86,7 +86,7 @@ fn batch(old: &Desired, new: &Desired, kind: &str) -> Batch {
 fn journal() -> (Journal, SharedStore, Arc<Mood>) {
     let (store, mood) = Moody::pair();
     let store: SharedStore = Arc::new(Mutex::new(store));
-    (Journal::new(Arc::clone(&store), 0, 0), store, mood)
+    (Journal::new(Arc::clone(&store), 0, 0, Arc::default()), store, mood)
 }
 
 fn stored(store: &SharedStore) -> (Desired, Vec<String>) {

@@ -139,6 +139,11 @@ pub(super) fn drain_fingerprint(change: &DrainChange) -> String {
     format!("drain {}", drain_asked(change))
 }
 
+/// Tells the wish to retry a job from all others.
+pub(super) fn job_fingerprint(id: u64) -> String {
+    format!("job retry {id}")
+}
+
 /// A drain's receipt as it is kept.
 pub(super) fn drain_to_value(receipt: DrainReceipt) -> Value {
     json!({ "version": receipt.version, "changed": receipt.changed })

@@ -123,7 +123,7 @@ fn publish(live: &UpstreamLive, addresses: &Addresses, list: Vec<IpAddr>, was_lo
 }
 
 /// Where `host` leads, at least one address, and for how long that counts.
-async fn look_up(host: &str, servers: &[SocketAddr]) -> Result<(Vec<IpAddr>, Duration), String> {
+pub(super) async fn look_up(host: &str, servers: &[SocketAddr]) -> Result<(Vec<IpAddr>, Duration), String> {
     let hosts = tokio::fs::read_to_string("/etc/hosts").await.unwrap_or_default();
     let listed = in_hosts(&hosts, host);
     if !listed.is_empty() {

@@ -11,6 +11,8 @@ use super::command::Rejected;
 use super::drains::{Farewells, Progresses};
 use super::figures::Figures;
 use super::hold::Holds;
+use super::jobs::Jobs;
+use super::outgoing::Client;
 use super::prober::Board;
 use super::registry::Registry;
 use super::rollouts::Verdicts;
@@ -57,6 +59,10 @@ pub(super) struct Shared {
     pub(super) store_trouble: watch::Receiver<Option<String>>,
     /// Whether the first health round is over. Written once.
     pub(super) first_round: watch::Receiver<bool>,
+    /// Written by the journal; that one is begun, by the runner.
+    pub(super) jobs: Arc<Jobs>,
+    /// Asks others over HTTP.
+    pub(super) client: Client,
     /// How drains are getting on. Written by the drainer, for those under way.
     pub(super) drains: Progresses,
     /// How rollouts are getting on. Written by the tasks that drive them.
@@ -85,11 +91,14 @@ struct Status {
 impl Shared {
     pub(super) fn new(
         running: Arc<Running>,
+        jobs: Arc<Jobs>,
         store_trouble: watch::Receiver<Option<String>>,
         first_round: watch::Receiver<bool>,
     ) -> Self {
         Self {
+            client: Client::new(&running.spec.resolver.servers),
             running: ArcSwap::new(running),
+            jobs,
             board: Arc::default(),
             windows: Arc::default(),
             figures: Figures::default(),

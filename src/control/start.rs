@@ -17,13 +17,14 @@ use super::drains::Farewells;
 use super::handle::Handle;
 use super::handover::Keeping;
 use super::hold::Holds;
+use super::jobs::Jobs;
 use super::journal::{Journal, Otherwise, SharedStore, locked};
 use super::prober::{self, Report, targets};
 use super::registry::Registry;
 use super::reload::{Reloader, Watch};
 use super::running::{Running, Shared};
 use super::source::{Loaded, Source};
-use super::{drains, events, fuses, gather, resolver, rollouts};
+use super::{drains, events, fuses, gather, jobs, resolver, rollouts};
 use crate::model::adoption::{Adoption, adopt};
 use crate::model::change::Desired;
 use crate::model::cohort::Salt;
@@ -141,9 +142,12 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
         rollout::pause_all(&mut adoption.desired, Timestamp::now());
     }
     let (publisher, reader, running) = first_publication(prepared, &adoption.desired);
-    let mut journal = Journal::new(Arc::clone(&store), stored.last_event, stored.last_rollout);
+    let jobs = Arc::<Jobs>::default();
+    jobs.load(stored.jobs.clone(), stored.last_job);
+    jobs.tell(&running.spec.webhooks);
+    let mut journal = Journal::new(Arc::clone(&store), stored.last_event, stored.last_rollout, Arc::clone(&jobs));
     let round = watch::channel(false);
-    let shared = Arc::new(Shared::new(Arc::clone(&running), journal.trouble(), round.1));
+    let shared = Arc::new(Shared::new(Arc::clone(&running), jobs, journal.trouble(), round.1));
     // Ahead of whoever watches over drains: his first look must not find that all have gone.
     shared.predecessor.store(before == Before::Predecessor, Ordering::Release);
     let events = write_start(&mut journal, &stored, &adoption).await;
@@ -160,6 +164,7 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     others.spawn(prober::run(targets_seen, report));
     others.spawn(Arc::clone(&shared.windows).sample(reader.clone()));
     others.spawn(first_round(Arc::clone(&shared), round.0));
+    others.spawn(jobs::run(Arc::clone(&shared), commands.clone()));
     others.spawn(drains::run(Arc::clone(&shared), commands.clone(), reader.clone()));
     others.spawn(rollouts::run(Arc::clone(&shared), commands.clone(), reader.clone()));
     let reloader = Reloader { source: Arc::clone(&source), shared: Arc::clone(&shared), commands: commands.clone() };

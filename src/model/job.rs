@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::names::{GroupName, ServiceName};
+use super::rollout::Freezes;
 
 /// Tries before a job is dead.
 pub const MOST_ATTEMPTS: u32 = 8;
@@ -18,6 +19,9 @@ pub const MOST_ATTEMPTS: u32 = 8;
 /// From the first failure to the next try; doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The same where a rollout waits for the end.
+const LONGEST_PAUSE_OF_A_ROLLOUT: Duration = Duration::from_secs(15);
 
 /// A pause is longer by up to this part of it, so that what has failed together does not come again together.
 const JITTER: f64 = 0.25;
@@ -80,6 +84,13 @@ pub struct StartRollout {
     pub actor: String,
     /// Why, for the audit log.
     pub reason: Option<String>,
+    /// Whether freezes count.
+    #[serde(default = "heeded")]
+    pub freeze: Freezes,
+}
+
+fn heeded() -> Freezes {
+    Freezes::Heeded
 }
 
 impl Kind {
@@ -90,6 +101,21 @@ impl Kind {
             Self::Notify(_) => "notify",
             Self::Validate(_) => "validate",
             Self::StartRollout(_) => "start_rollout",
+        }
+    }
+
+    /// Whether it may take so long that it must not keep others from their turn.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        matches!(self, Self::Validate(_))
+    }
+
+    /// Tries before it is dead, and the longest pause between two. A validation is never dead: its rollout ends it when
+    /// its time is over.
+    fn persistence(&self) -> (u32, Duration) {
+        match self {
+            Self::Notify(_) | Self::StartRollout(_) => (MOST_ATTEMPTS, LONGEST_PAUSE),
+            Self::Validate(_) => (u32::MAX, LONGEST_PAUSE_OF_A_ROLLOUT),
         }
     }
 
@@ -291,6 +317,13 @@ impl Job {
         (self.state == State::Running).then(done)
     }
 
+    /// Somebody else has seen to it. None: it has ended already.
+    #[must_use]
+    pub fn settled(&self) -> Option<Self> {
+        let open = matches!(self.state, State::Waiting | State::Running);
+        open.then(|| Self { state: State::Done, last_error: None, ..self.clone() })
+    }
+
     /// A try has failed, at `now`: it waits for the next one, or is dead. `jitter` is a throw between 0 and 1. None:
     /// nobody was at it.
     #[must_use]
@@ -298,8 +331,9 @@ impl Job {
         if self.state != State::Running {
             return None;
         }
-        let due = now.checked_add(pause(self.attempts, jitter)).unwrap_or(Timestamp::MAX);
-        let over = self.attempts >= MOST_ATTEMPTS || self.deadline.is_some_and(|deadline| deadline < due);
+        let (most, longest) = self.kind.persistence();
+        let due = now.checked_add(pause(self.attempts, jitter, longest)).unwrap_or(Timestamp::MAX);
+        let over = self.attempts >= most || self.deadline.is_some_and(|deadline| deadline < due);
         if over {
             return self.buried(why);
         }
@@ -339,9 +373,9 @@ impl Job {
 }
 
 /// From the failure of try number `attempts` to the next one.
-fn pause(attempts: u32, jitter: f64) -> Duration {
+fn pause(attempts: u32, jitter: f64, longest: Duration) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(20));
-    doubled.min(LONGEST_PAUSE).mul_f64(1.0 + JITTER * jitter.clamp(0.0, 1.0)).min(LONGEST_PAUSE)
+    doubled.min(longest).mul_f64(1.0 + JITTER * jitter.clamp(0.0, 1.0)).min(longest)
 }
 
 #[cfg(test)]
@@ -378,10 +412,10 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_from_a_second_to_five_minutes() {
-        let pauses: Vec<_> = (1..=12).map(|attempts| pause(attempts, 0.0).as_secs()).collect();
+        let pauses: Vec<_> = (1..=12).map(|attempts| pause(attempts, 0.0, LONGEST_PAUSE).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        assert_eq!(pause(1, 1.0), Duration::from_millis(1250));
-        assert_eq!(pause(u32::MAX, 1.0), LONGEST_PAUSE);
+        assert_eq!(pause(1, 1.0, LONGEST_PAUSE), Duration::from_millis(1250));
+        assert_eq!(pause(u32::MAX, 1.0, LONGEST_PAUSE), LONGEST_PAUSE);
     }
 
     #[test]
@@ -397,6 +431,18 @@ mod tests {
         assert_eq!((again.state, again.attempts, again.due), (State::Waiting, 0, second(9)));
         assert_eq!(again.last_error, job.last_error, "what was wrong stays readable");
         assert_eq!(again.retried(second(9)), None);
+    }
+
+    #[test]
+    fn a_validation_is_tried_until_its_rollout_ends_it() {
+        let mut job = Job::new(1, Kind::Validate(Validate { rollout: 3 }), Priority::High, second(0));
+        for _ in 0..3 * MOST_ATTEMPTS {
+            job = job.taken().unwrap().failed("refused", second(0), 1.0).unwrap();
+            assert_eq!(job.state, State::Waiting);
+            assert!(job.due <= second(15), "somebody waits: {}", job.due);
+        }
+        assert_eq!(job.settled().unwrap().state, State::Done);
+        assert_eq!(job.cancelled("over").unwrap().settled(), None);
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(crate) fn kinds() -> [Kind; 3] {
         plan: json!({ "bake": "1m" }),
         actor: "ops".to_owned(),
         reason: None,
+        freeze: Freezes::Overridden,
     };
     [notify("ops"), Kind::Validate(Validate { rollout: 3 }), Kind::StartRollout(start)]
 }

@@ -129,7 +129,7 @@ fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<std::borrow::Cow<
     })
 }
 
-fn decoded(text: &str) -> std::borrow::Cow<'_, str> {
+pub(crate) fn decoded(text: &str) -> std::borrow::Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return text.into();
     }

@@ -18,5 +18,6 @@ pub mod period;
 pub mod rollout;
 pub mod slow_start;
 pub mod split;
+pub mod summary;
 pub mod verdict;
 pub mod websocket;

@@ -163,8 +163,16 @@ pub async fn dial(live: &UpstreamLive, host: &str, port: u16, deadline: Instant)
     }
     let known = live.addresses.as_ref().ok_or(DialError::NoName)?.known();
     let list = timeout_at(deadline, known).await.map_err(|_| DialError::TimedOut)?;
+    dial_one_of(&list, port, deadline).await
+}
+
+/// A connection to one of these addresses, as [`dial`] makes it.
+///
+/// # Errors
+/// Why the last one failed.
+pub async fn dial_one_of(list: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpStream, DialError> {
     let mut failed = DialError::NoName;
-    for (i, ip) in in_turn(&list, fastrand::usize(..)).enumerate() {
+    for (i, ip) in in_turn(list, fastrand::usize(..)).enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(list.len() - i).unwrap_or(1);
         match one(ip, port, Instant::now() + share).await {

@@ -266,6 +266,7 @@ fn rollout(id: u64, services: &[&str], ended: bool) -> Rollout {
         state: if ended { State::Done } else { State::Active(Phase::Shifting) },
         step: Some(1),
         share: Share::from_percent(25.0).unwrap(),
+        tested: crate::model::rollout::Tested::Well,
         agreed: Some(Stop::Step(1)),
         since: at,
         started_at: at,

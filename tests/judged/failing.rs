@@ -64,17 +64,6 @@ async fn a_candidate_that_answers_500_is_left_after_a_handful_of_them() {
 }
 
 #[tokio::test]
-async fn errors_that_a_retry_has_hidden_from_users_count_all_the_same() {
-    let shop = Shop::new("retries: { attempts: 2, across_groups: true, budget: 100% }").await;
-    shop.green.answer(Answer::Close);
-    let load = Load::start(&shop.proxy, 4);
-    shop.begins(json!({ "steps": [{ "share": 10, "hold": "1h" }, { "share": 100 }] })).await;
-    let rollout = shop.is("rolled_back").await;
-    load.nothing_failed().await;
-    assert_eq!(failed(&rollout), ["error_rate"], "{}", brief(&rollout));
-}
-
-#[tokio::test]
 async fn a_threshold_that_is_crossed_while_it_is_paused_leads_back() {
     let shop = Shop::new("").await;
     let load = Load::start(&shop.proxy, 4);

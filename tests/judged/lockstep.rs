@@ -105,9 +105,9 @@ async fn a_service_without_that_group_is_named_and_nothing_begins() {
     let pair = Pair::new().await;
     let body = json!({ "services": ["shop", "api"], "to": "red" });
     let refused = pair.proxy.post("/api/v1/rollouts", body).await;
-    assert_eq!((refused.status, &refused.json()["code"]), (404, &json!("unknown_group")), "{}", refused.text());
+    assert_eq!((refused.status, &refused.json()["code"]), (404, &json!("no_such_group")), "{}", refused.text());
     let body = json!({ "services": ["shop", "nobody"], "to": "green" });
     let refused = pair.proxy.post("/api/v1/rollouts", body).await;
-    assert_eq!((refused.status, &refused.json()["code"]), (404, &json!("unknown_service")), "{}", refused.text());
+    assert_eq!((refused.status, &refused.json()["code"]), (404, &json!("no_such_service")), "{}", refused.text());
     assert_eq!(pair.proxy.service("shop").await["rollout"], Value::Null);
 }

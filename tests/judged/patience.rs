@@ -47,8 +47,8 @@ async fn where_the_baseline_is_as_bad_nobody_is_blamed_and_the_fix_can_still_be_
 async fn where_the_stable_group_is_dead_itself_users_stay_and_it_is_said_aloud() {
     let shop = Shop::new("health: { kind: http, path: /health, interval: 50ms, timeout: 1s }").await;
     let load = Load::start(&shop.proxy, 2);
-    shop.begins(json!({ "steps": [{ "share": 50, "hold": "1h" }, { "share": 100 }] })).await;
-    shop.has_share(50.0).await;
+    shop.begins(json!({ "steps": [{ "share": 50, "hold": "0s" }, { "share": 100 }], "bake": "1h" })).await;
+    shop.is("baking").await;
     load.goes_on_for(200).await;
     load.stopped().await;
     shop.blue.healthy(false);
@@ -60,7 +60,7 @@ async fn where_the_stable_group_is_dead_itself_users_stay_and_it_is_said_aloud()
         events.into_iter().find(|e| e["kind"] == "rollout.stuck").ok_or("no such event")
     })
     .await;
-    assert_eq!(shop.proxy.service("shop").await["split"], json!({ "blue": 50, "green": 50 }));
+    assert_eq!(shop.proxy.service("shop").await["split"], json!({ "blue": 0, "green": 100 }));
     // As soon as there is somewhere to go, they go.
     shop.blue.healthy(true);
     shop.is("rolled_back").await;

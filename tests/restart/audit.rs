@@ -10,13 +10,13 @@ use serde_json::json;
 
 use crate::support::{Client, Proxy, Upstream};
 
-fn database(proxy: &Proxy) -> PathBuf {
+pub(crate) fn database(proxy: &Proxy) -> PathBuf {
     proxy.dir().join("state.db")
 }
 
 /// What a check of the whole log finds; the proxy must not be running. A copy is looked at: the real one is locked by
 /// whoever opens it, and by any process that is started from here meanwhile.
-fn verified(path: &Path) -> Verified {
+pub(crate) fn verified(path: &Path) -> Verified {
     let copy = tempfile::tempdir().unwrap();
     for ending in ["", "-wal"] {
         let name = format!("state.db{ending}");

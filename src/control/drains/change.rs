@@ -83,17 +83,9 @@ impl Controller {
 
     async fn change_drain(&mut self, change: &DrainChange, origin: &Origin) -> Result<DrainReceipt, Rejected> {
         let fingerprint = receipts::drain_fingerprint(change);
-        if let Some(key) = &origin.idempotency_key {
-            match self.journal.receipt(&self.running.desired, &stored_key(origin, key), PATIENCE).await {
-                Ok(None) => {}
-                Ok(Some(kept)) if kept.fingerprint == fingerprint => {
-                    if let Some(receipt) = receipts::drain_from_value(&kept.receipt) {
-                        return Ok(receipt);
-                    }
-                }
-                Ok(Some(_)) => return Err(Rejected::IdempotencyKeyReused(key.clone())),
-                Err(why) => return Err(Rejected::Store(why)),
-            }
+        let kept = self.kept_receipt(origin, &fingerprint).await?;
+        if let Some(receipt) = kept.and_then(|kept| receipts::drain_from_value(&kept)) {
+            return Ok(receipt);
         }
         self.check_versions(&[&change.service], origin)?;
         let decision = self.decide_drain(change, origin)?;

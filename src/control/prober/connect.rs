@@ -10,6 +10,7 @@ use super::{Failed, Target};
 use crate::config::spec::{Address, Protocol};
 use crate::routing::addresses::{self, DialError};
 use crate::routing::live::UpstreamLive;
+use crate::routing::table::UpstreamTls;
 
 /// A byte stream to an upstream.
 pub(in crate::control) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -54,14 +55,26 @@ pub(in crate::control) async fn open(
         let version = if endpoint.protocol == Protocol::H2c { Version::Http2 } else { Version::Http1 };
         return Ok((stream, version));
     };
+    Ok(secured(stream, tls, alpn, deadline).await.map_err(|why| format!("TLS with {} {why}", endpoint.url))?)
+}
+
+/// Speaks TLS over `stream`, offering `alpn`.
+///
+/// # Errors
+/// What is wrong, to be put behind the name of who is there.
+pub(in crate::control) async fn secured(
+    stream: Box<dyn Stream>,
+    tls: &UpstreamTls,
+    alpn: &[&[u8]],
+    deadline: Instant,
+) -> Result<(Box<dyn Stream>, Version), String> {
     let mut config = (*tls.config).clone();
     config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let url = &endpoint.url;
     let stream = within(deadline, connector.connect(tls.name.clone(), stream))
         .await
-        .ok_or_else(|| format!("TLS with {url} was not set up in time"))?
-        .map_err(|e| format!("TLS with {url} failed: {e}"))?;
+        .ok_or("was not set up in time")?
+        .map_err(|e| format!("failed: {e}"))?;
     let version = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Version::Http2 } else { Version::Http1 };
     Ok((Box::new(stream), version))
 }

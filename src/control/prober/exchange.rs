@@ -41,9 +41,9 @@ pub(in crate::control) enum Wanted {
 /// An answer.
 #[derive(Debug)]
 pub(in crate::control) struct Answer {
-    pub(super) head: response::Parts,
+    pub(in crate::control) head: response::Parts,
     /// Its first [`MOST`] bytes at the most.
-    pub(super) body: Bytes,
+    pub(in crate::control) body: Bytes,
     pub(super) cut: bool,
     pub(super) trailers: Option<HeaderMap>,
 }

@@ -25,9 +25,9 @@ use tokio::time::{Instant, sleep_until};
 
 pub(super) use board::Board;
 
-/// One request to an upstream, for others of this floor that have something to ask it.
+/// One request and its answer, for others of this floor that have something to ask an upstream or somebody else.
 pub(super) mod call {
-    pub(in crate::control) use super::connect::open;
+    pub(in crate::control) use super::connect::{Stream, Version, open, secured};
     pub(in crate::control) use super::exchange::{Answer, Wanted, exchange, request};
     use super::{Failed, Target};
     use tokio::time::Instant;

@@ -12,6 +12,7 @@ use std::task::Poll;
 
 use jiff::Timestamp;
 
+use super::outside::Outside;
 use crate::control::running::Shared;
 use crate::control::view::VerdictView;
 use crate::model::names::{GroupName, ServiceName};
@@ -38,6 +39,7 @@ struct Seat {
     sums: HashMap<GroupName, Sum>,
     /// The candidate, whose failures ring.
     candidate: Option<Arc<GroupLive>>,
+    outside: Outside,
 }
 
 /// What a group had come to, and which one: one that is back under its old name counts anew.
@@ -56,6 +58,7 @@ impl Bench {
             judge: Judge::new(&plan.guards, confidence, plan.min_requests),
             sums: HashMap::new(),
             candidate: None,
+            outside: Outside::default(),
         };
         let seats = rollout.services.iter().map(|m| seat(&m.service)).collect();
         Self { seats, candidate: rollout.to.clone(), at: (None, None) }
@@ -66,11 +69,15 @@ impl Bench {
         let running = shared.running.load();
         if !rollout.has_users() {
             for seat in &mut self.seats {
+                seat.outside = Outside::default();
                 if let Some(service) = running.table.service(seat.service.as_str()) {
                     seat.begin(service, &self.candidate);
                 }
             }
             return;
+        }
+        for seat in &mut self.seats {
+            seat.outside.ask(rollout, &seat.service, shared);
         }
         let at = (rollout.state.phase().filter(|p| *p == Phase::Baking), rollout.step);
         if self.at != at {
@@ -170,7 +177,7 @@ impl Seat {
             baseline,
             candidate_is_healthy: group.upstreams.iter().any(|u| u.live.health() == Health::Healthy),
             connect_failures: group.live.connect_failures(),
-            readings: Vec::new(),
+            readings: self.outside.readings(),
         };
         self.judge.look(&look);
         Some(self.judge.verdict())

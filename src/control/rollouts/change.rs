@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::config;
 use crate::control::command::{Origin, Rejected, RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish};
-use crate::control::controller::{Command, Controller, PATIENCE, ROLLBACK_PATIENCE};
+use crate::control::controller::{Command, Controller, PATIENCE};
 use crate::control::events;
 use crate::control::freeze::frozen;
 use crate::control::gather;
@@ -238,29 +238,31 @@ impl Controller {
         let desired = Arc::clone(&self.running.desired);
         let decision = rollout::advance(&desired, id, input, by, now, |service| self.term(service, None, now))?;
         let version = decision.desired.version;
-        let is_back = decision.desired.rollouts.get(&id).is_some_and(|r| r.state == State::RolledBack);
-        if is_back {
-            self.may_go_back(&decision)?;
+        let state = decision.desired.rollouts.get(&id).map(|r| r.state);
+        let is_back = matches!(state, Some(State::RolledBack | State::RollingBack(_)));
+        if is_back && let Some(rollout) = decision.desired.rollouts.get(&id) {
+            self.may_go_back(rollout, &decision)?;
         }
         let receipt = json!({ "rollout": id.0, "version": version });
         let kept = kept.map(|(origin, fingerprint)| (origin, fingerprint, receipt));
         let otherwise = if is_back { Otherwise::Keep } else { Otherwise::Refuse };
         self.make_rollout_so(decision, kept, otherwise).await?;
-        if is_back {
+        if state == Some(State::RolledBack) {
             self.count_back(&desired, id, by);
         }
         Ok(version)
     }
 
-    /// Where the stable group is dead itself, nobody is sent there: users stay, and somebody has to look.
-    fn may_go_back(&self, decision: &Decision) -> Result<(), Rejected> {
+    /// Where the stable group is dead and the candidate is not, nobody is sent there: users stay, and somebody has to
+    /// look.
+    fn may_go_back(&self, rollout: &Rollout, decision: &Decision) -> Result<(), Rejected> {
         for moved in decision.moves.iter().filter(|m| m.before != m.after) {
             let Some(service) = self.running.table.service(moved.service.as_str()) else { continue };
             let live = moved.after.live();
             let Some(index) = service.group_index(live.as_str()) else { continue };
-            let now = service.group_index(moved.before.live().as_str()).map(|i| &service.groups[i]);
+            let candidate = service.group_index(rollout.to.as_str()).map(|i| &service.groups[i]);
             let group = &service.groups[index];
-            if !group.can_serve() && now.is_some_and(|g| g.can_serve()) {
+            if !group.can_serve() && candidate.is_some_and(|g| g.can_serve()) {
                 let (service, group, why) = (moved.service.clone(), live.clone(), self.shared.why_unhealthy(group));
                 return Err(Rejected::StableGroupUnhealthy { service, group, why });
             }
@@ -287,14 +289,8 @@ impl Controller {
         if let Some((origin, fingerprint, receipt)) = kept {
             batch.receipts.extend(self.receipt_of(origin, fingerprint, receipt));
         }
-        let patience = if otherwise == Otherwise::Keep { ROLLBACK_PATIENCE } else { PATIENCE };
-        let numbered = self.journal.numbered(&batch.events);
-        let events = match self.journal.write(&old.desired, batch, patience, otherwise).await {
-            Ok(events) => events,
-            Err(_) if otherwise == Otherwise::Keep => numbered,
-            Err(why) => return Err(Rejected::Store(why)),
-        };
-        self.publish(Running { desired: Arc::new(decision.desired), ..(*old).clone() });
+        let next = Running { desired: Arc::new(decision.desired), ..(*old).clone() };
+        let events = self.put_in_force(Some(next), batch, otherwise).await?;
         self.shared.announce(events);
         Ok(())
     }

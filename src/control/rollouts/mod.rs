@@ -11,6 +11,7 @@ mod drill;
 mod drive;
 mod history;
 mod link;
+mod outside;
 mod progress;
 mod ready;
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::plan::Plan;
-use super::{By, Freezes, Moving, Phase, Rollout, RolloutId, State};
+use super::{By, Freezes, Moving, Phase, Rollout, RolloutId, State, Tested};
 use crate::model::change::{ChangeError, Decision, Desired, Move, Numbered, ServiceState, unknown_service};
 use crate::model::cohort::Salt;
 use crate::model::names::{GroupName, ServiceName};
@@ -59,6 +59,7 @@ pub fn begin(desired: &Desired, begin: Begin, by: &By, at: Timestamp) -> Result<
         state: State::Active(Phase::Checking),
         step: None,
         share,
+        tested: Tested::NotYet,
         agreed: None,
         since: at,
         started_at: at,

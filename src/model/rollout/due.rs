@@ -44,7 +44,7 @@ impl Rollout {
             }
             State::Active(Phase::Validating) => {
                 let validation = self.plan.validate.as_ref().filter(|v| spent >= v.timeout)?;
-                Some((Input::NotReady, format!("the validation took longer than {:?}", validation.timeout)))
+                Some((Input::Untested, format!("the validation took longer than {:?}", validation.timeout)))
             }
             State::RollingBack(_) => match &self.plan.on_failure {
                 OnFailure::StepDown { every, .. } if spent < *every => None,

@@ -20,6 +20,8 @@ pub enum Input {
     Ready,
     /// It has not; nobody is on the candidate by it.
     NotReady,
+    /// Whoever tests the candidate has said nothing for too long.
+    Untested,
     /// Somebody agrees that it goes on.
     Agreed,
     /// The share was kept long enough and the verdict lets it go on, or somebody has said that it goes on in any case.

@@ -7,10 +7,10 @@
 use jiff::Timestamp;
 
 use super::plan::{OnFailure, Then};
-use super::{By, Input, Phase, Rollout, RolloutId, State, Stop};
+use super::{By, Input, Moving, Phase, Rollout, RolloutId, State, Stop, Tested};
 use crate::model::change::{ChangeError, Decision, Desired, Move, Numbered};
 use crate::model::drain::{Drain, Part, Term, Wanted};
-use crate::model::names::ServiceName;
+use crate::model::names::{GroupName, ServiceName};
 use crate::model::split::{Share, Split};
 
 /// Where the candidate's share is to be after an input.
@@ -76,17 +76,34 @@ pub fn roll_back(decision: &mut Decision, by: &By, at: Timestamp) {
 
 /// Ends the rollouts of services that are not there any more, or have lost a group that it was about.
 pub fn fail_without(desired: &mut Desired, at: Timestamp) {
-    for rollout in desired.rollouts.values_mut().filter(|r| !r.state.is_over()) {
-        let is_where_it_was = |name: &ServiceName| {
-            let split = desired.services.get(name.as_str()).map(|s| &s.split);
-            split.is_some_and(|s| s.iter().any(|(g, _)| *g == rollout.to) && s.share(&rollout.to) >= rollout.share)
-        };
-        if let Some(gone) = rollout.services.iter().map(|m| &m.service).find(|s| !is_where_it_was(s)) {
-            let cause = format!("service {gone}, or a group of it that has a share, is not in the file any more");
-            rollout.enter(State::Failed, To::Here, at);
-            rollout.note(at, &By { actor: "file".to_owned(), cause, figures: Vec::new() });
+    let missing = |rollout: &Rollout| rollout.services.iter().find_map(|m| missing(desired, rollout, m));
+    let under_way = desired.rollouts.values().filter(|r| !r.state.is_over());
+    let failed: Vec<_> = under_way.filter_map(|r| Some((r.id, missing(r)?))).collect();
+    for (id, cause) in failed {
+        let Some(rollout) = desired.rollouts.get_mut(&id) else { continue };
+        rollout.enter(State::Failed, To::Stable, at);
+        rollout.note(at, &By { actor: "file".to_owned(), cause, figures: Vec::new() });
+        let (rollout, version) = (rollout.clone(), desired.version + 1);
+        // Those that are still there do not stay where nobody watches over them.
+        for moving in &rollout.services {
+            let Some(state) = desired.services.get_mut(moving.service.as_str()) else { continue };
+            if state.split.share(&rollout.to) > state.stable.share(&rollout.to) {
+                (state.split, state.version, desired.version) = (state.stable.clone(), version, version);
+            }
         }
     }
+}
+
+/// What `moving` cannot do without and the file does not have any more.
+fn missing(desired: &Desired, rollout: &Rollout, moving: &Moving) -> Option<String> {
+    let service = &moving.service;
+    let Some(state) = desired.services.get(service.as_str()) else {
+        return Some(format!("service {service} is not in the file any more"));
+    };
+    let is_there = |group: &GroupName| state.split.iter().any(|(g, _)| g == group);
+    let mut needed = moving.from.iter().filter(|(_, share)| *share > Share::NONE).map(|(group, _)| group);
+    let gone = std::iter::once(&rollout.to).chain(&mut needed).find(|group| !is_there(group));
+    gone.map(|group| format!("group {group} of service {service} is not in the file any more"))
 }
 
 /// After a crash, or any other end of the process: nobody knows what has happened meanwhile, so every rollout stays
@@ -190,17 +207,31 @@ impl Rollout {
             (State::RollingBack(at), Input::FurtherBack) => self.back_to(at + 1),
             (State::RollingBack(_), _) => return not_now,
             (State::Active(phase), Input::Pause) => (State::Paused(phase), To::Here),
+            // What was found meanwhile still holds.
+            (State::Paused(Phase::Validating), Input::Resume) if self.tested == Tested::Well => self.step_on(),
             (State::Paused(phase), Input::Resume) => (State::Active(phase), To::Here),
             (_, Input::Back | Input::Abort) => (State::RolledBack, To::Stable),
             (_, Input::GuardFailed) => self.guard_failed(),
-            (State::Active(Phase::Checking | Phase::Warming | Phase::Validating), Input::NotReady) => {
+            (State::Active(Phase::Checking | Phase::Warming), Input::NotReady)
+            | (State::Active(Phase::Validating), Input::Untested) => (State::Failed, To::Here),
+            (State::Active(Phase::Validating) | State::Paused(Phase::Validating), Input::NotReady) => {
+                self.tested = Tested::Ill;
                 (State::Failed, To::Here)
+            }
+            // A pause keeps the rollout where it is, and not those who test.
+            (State::Paused(Phase::Validating), Input::Ready) if self.tested == Tested::NotYet => {
+                self.tested = Tested::Well;
+                (self.state, To::Here)
             }
             (State::Active(Phase::Checking), Input::Ready) if !self.plan.warm_up.is_empty() => enters(Phase::Warming),
             (State::Active(Phase::Checking | Phase::Warming), Input::Ready) if self.plan.validate.is_some() => {
                 enters(Phase::Validating)
             }
-            (State::Active(Phase::Checking | Phase::Warming | Phase::Validating), Input::Ready)
+            (State::Active(Phase::Validating), Input::Ready) => {
+                self.tested = Tested::Well;
+                self.step_on()
+            }
+            (State::Active(Phase::Checking | Phase::Warming), Input::Ready)
             | (State::Active(Phase::Validating) | State::Paused(Phase::Validating), Input::Onward) => self.step_on(),
             (State::Active(Phase::AwaitingApproval(stop)), Input::Agreed)
             | (State::Paused(Phase::AwaitingApproval(stop)), Input::Agreed) => {

@@ -112,6 +112,29 @@ fn what_is_not_ready_ends_it_before_anybody_was_moved() {
 }
 
 #[test]
+fn a_pause_does_not_keep_those_who_test_and_what_they_have_found_holds_after_it() {
+    let validate = Some(Validation { by: Validator::Url("http://a/".to_owned()), timeout: Duration::from_secs(9) });
+    let paused = said(&begun(Plan { validate, ..Plan::default() }), &[Input::Ready, Input::Pause]);
+    assert!(paused.rollouts[&ID].wants_test());
+    let well = said(&paused, &[Input::Ready]);
+    assert_eq!((label(&well), well.rollouts[&ID].wants_test()), ("paused", false));
+    assert!(advance(&well, ID, Input::Ready, &by(), now(), term).is_err(), "it was said already");
+    let on = said(&well, &[Input::Resume]);
+    assert_eq!((label(&on), green(&on)), ("shifting", (10.0, 10.0)));
+    let resumed = said(&paused, &[Input::Resume]);
+    assert_eq!((label(&resumed), resumed.rollouts[&ID].wants_test()), ("validating", true));
+    for (from, input, tested) in [
+        (&paused, Input::NotReady, Tested::Ill),
+        (&resumed, Input::NotReady, Tested::Ill),
+        (&resumed, Input::Untested, Tested::NotYet),
+    ] {
+        let failed = said(from, &[input]);
+        assert_eq!((label(&failed), green(&failed), failed.rollouts[&ID].tested), ("failed", (0.0, 0.0), tested));
+        assert!(!failed.rollouts[&ID].wants_test());
+    }
+}
+
+#[test]
 fn while_it_is_under_way_nobody_else_moves_its_services_but_a_rollback() {
     let desired = said(&begun(Plan::default()), &[Input::Ready]);
     for intent in [switch("green"), shift("green", 50.0), set("blue 100 green 0")] {
@@ -175,6 +198,10 @@ fn the_file_does_not_move_what_a_rollout_owns_and_ends_it_where_its_group_is_gon
     let mut without = adopt(&desired, &[file("blue 100 canary 0"), api], || Salt(1)).desired;
     fail_without(&mut without, now());
     assert_eq!(label(&without), "failed");
+    // The service that is still there does not stay where nobody watches over it.
+    assert_eq!(green(&without).1, 0.0);
+    let cause = &without.rollouts[&ID].timeline.last().unwrap().cause;
+    assert_eq!(cause, "group green of service shop is not in the file any more");
 }
 
 #[test]

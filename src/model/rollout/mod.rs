@@ -62,6 +62,9 @@ pub struct Rollout {
     pub step: Option<usize>,
     /// The candidate's share now.
     pub share: Share,
+    /// What whoever tests the candidate has said.
+    #[serde(default)]
+    pub tested: Tested,
     /// Ahead of what somebody has agreed last, so that nobody is asked twice.
     pub agreed: Option<Stop>,
     /// Since when it is in this state.
@@ -87,6 +90,19 @@ pub struct Moving {
     pub service: ServiceName,
     /// Its split when nobody is on the candidate by this rollout.
     pub from: Split,
+}
+
+/// What whoever tests a candidate has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tested {
+    /// Nothing yet, or nobody was asked.
+    #[default]
+    NotYet,
+    /// It is well.
+    Well,
+    /// It is not.
+    Ill,
 }
 
 /// Whether freezes count.
@@ -267,6 +283,12 @@ impl Rollout {
     #[must_use]
     pub fn has_users(&self) -> bool {
         !self.state.is_over() && self.share > Share::NONE
+    }
+
+    /// Whether somebody is to test its candidate, or is at it; also while it is paused.
+    #[must_use]
+    pub fn wants_test(&self) -> bool {
+        self.state.phase() == Some(Phase::Validating) && self.tested == Tested::NotYet
     }
 
     /// Whether it moves `service`.
