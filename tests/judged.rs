@@ -51,7 +51,7 @@ impl Shop {
     pub(crate) async fn has_share(&self, share: f64) {
         eventually(&format!("green has {share} %"), || async {
             let split = self.proxy.service("shop").await["split"].clone();
-            if split["green"].as_f64() == Some(share) {
+            if split["green"].as_f64().is_some_and(|seen| (seen - share).abs() < 1e-9) {
                 Ok(())
             } else {
                 Err(format!("{split}, {}", brief(&self.rollout().await)))

@@ -87,8 +87,7 @@ fn next(rollout: &Rollout) -> Vec<String> {
             verb("advance", "the next step, without a verdict"),
             abort(),
         ],
-        "rolling_back" => vec![abort()],
-        "checking" | "warming" => vec![abort()],
+        "rolling_back" | "checking" | "warming" => vec![abort()],
         _ => vec![verb("pause", "stay at this share"), verb("advance", "the next step at once"), abort()],
     }
 }
