@@ -8,9 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::shot::{Seen, ask, knock_at_nobodys_door, shake_hands};
-use super::{Fault, far_beyond};
+use super::{DrillRun, DrilledGuard, Fault, far_beyond};
 use crate::control::prober::Target;
-use crate::control::view::{DrillRun, DrilledGuard};
 use crate::model::outcome::Outcome;
 use crate::model::rollout::plan::Plan;
 use crate::model::split::Share;
