@@ -21,6 +21,7 @@ mod grpc;
 mod health;
 mod hold;
 mod hostile;
+mod jobs;
 mod judged;
 mod limits;
 mod names;

@@ -41,6 +41,8 @@ pub(super) async fn scrape(State(desk): State<Desk>) -> ([(HeaderName, &'static 
             let last = desk.handle.last_rollouts().into_iter();
             last.map(|(service, view)| (service.to_string(), view.rollout.state.label())).collect()
         },
+        jobs: desk.handle.job_counts().into_iter().map(|(state, count)| (state.label(), count)).collect(),
+        job_attempts: desk.handle.job_attempts(),
         rollout_states: &RolloutState::LABELS,
         rollbacks: desk.handle.rollbacks(),
         switch_seconds: Durations { buckets, sum, count },

@@ -20,6 +20,7 @@ mod follow;
 pub mod gate;
 mod hold;
 mod hooks;
+mod jobs;
 mod markdown;
 mod metrics;
 mod openapi;
@@ -32,6 +33,7 @@ pub mod server;
 mod services;
 mod status;
 mod upgrade;
+mod validation;
 pub mod wire;
 
 use std::sync::Arc;

@@ -6,8 +6,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    approval, change, config, drain, drill, events, explain, hold, hooks, metrics, report, rollout, services, status,
-    upgrade,
+    approval, change, config, drain, drill, events, explain, hold, hooks, jobs, metrics, report, rollout, services,
+    status, upgrade, validation,
 };
 
 #[derive(OpenApi)]
@@ -39,7 +39,11 @@ use super::{
         report::report,
         approval::show,
         approval::agree,
+        validation::validated,
         hooks::alertmanager,
+        jobs::list,
+        jobs::retry,
+        jobs::cancel,
         explain::explain,
         events::events,
         config::show,
@@ -79,7 +83,7 @@ mod tests {
     #[test]
     fn every_path_is_described_and_every_reference_leads_somewhere() {
         let json = serde_json::to_value(Document::openapi()).unwrap();
-        assert_eq!(json["paths"].as_object().unwrap().len(), 28);
+        assert_eq!(json["paths"].as_object().unwrap().len(), 33);
         for operation in json["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
         {
             for response in operation["responses"].as_object().unwrap().values() {

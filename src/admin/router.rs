@@ -10,14 +10,14 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 
 use super::auth::{self, Caller};
 use super::gate::{self, Link};
 use super::problem::ApiError;
 use super::{
-    Desk, approval, change, config, drain, drill, events, explain, hold, hooks, metrics, openapi, report, rollout,
-    services, status, upgrade,
+    Desk, approval, change, config, drain, drill, events, explain, hold, hooks, jobs, metrics, openapi, report,
+    rollout, services, status, upgrade, validation,
 };
 use crate::config::spec::{Admin, Role};
 
@@ -51,6 +51,7 @@ fn reads() -> Router<Desk> {
         .route(ROLLOUTS, get(rollout::list))
         .route("/api/v1/services/{service}/rollouts/{id}", get(rollout::one))
         .route("/api/v1/rollouts/{id}/report", get(report::report))
+        .route("/api/v1/jobs", get(jobs::list))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/config", get(config::show))
         .route("/api/v1/config/drift", get(config::drift))
@@ -71,6 +72,9 @@ fn traffic() -> Router<Desk> {
         .route("/api/v1/services/{service}/shift", post(change::shift))
         .route("/api/v1/services/{service}/split", put(change::split))
         .route("/api/v1/rollouts", post(rollout::start_several))
+        .route("/api/v1/rollouts/{id}/validation", post(validation::validated))
+        .route("/api/v1/jobs/{id}", delete(jobs::cancel))
+        .route("/api/v1/jobs/{id}/retry", post(jobs::retry))
         .route(ROLLOUTS, post(rollout::start))
         .route("/api/v1/services/{service}/rollouts/drill", post(drill::drill))
         .route("/api/v1/services/{service}/rollouts/current/{wish}", post(rollout::steer))

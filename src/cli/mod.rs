@@ -13,6 +13,7 @@ mod events;
 mod explain;
 mod hold;
 pub mod init;
+mod jobs;
 mod output;
 mod port;
 pub mod report;
@@ -115,6 +116,8 @@ pub enum Verb {
     Events(events::EventsArgs),
     /// Changes of traffic and configuration, the last ones last.
     History(events::HistoryArgs),
+    /// Notifications, validations and rollouts that begin later: what waits, and what has failed for good.
+    Jobs(jobs::JobsArgs),
     /// What is running, in short.
     Config,
     /// Read the file again and apply it, or change nothing and say what is wrong.
@@ -161,6 +164,7 @@ async fn talk(verb: Verb, target: &Target) -> anyhow::Result<ExitCode> {
         Verb::Explain(args) => explain::run(&args, &client, target.output).await,
         Verb::Events(args) => events::events(&args, &client, target.output).await,
         Verb::History(args) => events::history(&args, &client, target.output).await,
+        Verb::Jobs(args) => jobs::run(&args, &client, target.output).await,
         Verb::Config => config::show(&client, target.output).await,
         Verb::Reload => config::reload(&client, target.output).await,
         Verb::Upgrade(args) => upgrade::upgrade(args, &client, target.output).await,
@@ -223,6 +227,10 @@ mod tests {
             "pointsman drain shop blue --timeout 45s --wait",
             "pointsman drain shop blue --upstream http://127.0.0.1:9001 --force",
             "pointsman drain --cancel shop blue",
+            "pointsman jobs",
+            "pointsman jobs --dead --limit 5",
+            "pointsman jobs retry 17",
+            "pointsman jobs cancel 17 --reason later",
             "pointsman rollback shop --reason slow",
             "pointsman rollback shop,api",
             "pointsman rollback --all",

@@ -58,6 +58,7 @@ impl Controller {
         let version = adoption.desired.version;
         batch.events.extend(events::drains(&old.desired, &adoption.desired, &origin.actor));
         batch.events.extend(events::rollouts(&old.desired, &adoption.desired));
+        batch.jobs = self.shared.jobs.validations(&adoption.desired);
         batch.events.extend(adoption.moves.iter().map(|m| events::moved_by_file(m, &origin.actor, version)));
         batch.receipts.extend(kept(origin, &report));
         if !batch.is_empty() {

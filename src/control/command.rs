@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use super::drains::{DrainChange, DrainReceipt, DrainWish};
-pub use super::rollouts::{RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish};
+pub use super::rollouts::{RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish, Validated};
 use crate::model::change::ChangeError;
 pub use crate::model::change::Stable;
 pub use crate::model::drain::Part;
@@ -239,6 +239,14 @@ pub enum Rejected {
         /// How far it is.
         state: State,
     },
+    /// It is not to be cancelled.
+    #[error("job {id} cannot be cancelled: {why}")]
+    JobNotCancellable {
+        /// Its number.
+        id: u64,
+        /// Why not.
+        why: &'static str,
+    },
     /// The version in `If-Match` is not the current one.
     #[error("{what} is at version {current}, not at {expected}; read it again and decide anew")]
     StaleVersion {
@@ -329,6 +337,9 @@ pub enum Rejected {
         /// When it ends.
         until: Timestamp,
     },
+    /// No time to begin at.
+    #[error("{0}")]
+    InvalidTime(String),
     /// A plan that makes no sense: one line per error.
     #[error("the plan has {} error(s): {}", .0.len(), .0.join("; "))]
     InvalidPlan(Vec<String>),

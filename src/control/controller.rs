@@ -254,6 +254,7 @@ impl Controller {
         let own = batch.events.len();
         batch.events.extend(events::drains(&old.desired, &decision.desired, &origin.actor));
         batch.events.extend(events::rollouts(&old.desired, &decision.desired));
+        batch.jobs = self.shared.jobs.validations(&decision.desired);
         let numbered = self.journal.numbered(&batch.events);
         let mut receipt = receipt(&decision, numbered[..own].last().map(|e| e.id));
         receipt.hold = hold_switch::was_held(&old.holds, request);

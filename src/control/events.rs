@@ -12,7 +12,7 @@ use super::view::{DrillView, ReloadReport};
 use crate::model::adoption::{FileMove, FileReason};
 use crate::model::change::{Decision, Desired, Move};
 use crate::model::drain::{Drain, Outcome, Part};
-use crate::model::job::{Job, Kind, Notify};
+use crate::model::job::{Job, Kind, Notify, StartRollout};
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::period;
 use crate::model::rollout::{Entry, Freezes, Moving, Rollout};
@@ -261,6 +261,27 @@ pub(super) fn job_retried(job: &Job, origin: &Origin) -> NewEvent {
     let mut detail = job_shown(job);
     detail["reason"] = json!(reason(origin));
     event(&origin.actor, "job.retried", None, detail)
+}
+
+/// Somebody does not want a job to be done any more.
+pub(super) fn job_cancelled(job: &Job, origin: &Origin) -> NewEvent {
+    let mut detail = job_shown(job);
+    detail["reason"] = json!(reason(origin));
+    event(&origin.actor, "job.cancelled", None, detail)
+}
+
+/// A rollout will begin later; one line for each service.
+pub(super) fn rollout_scheduled(wish: &StartRollout, job: u64, at: Timestamp) -> Vec<NewEvent> {
+    let detail = json!({
+        "job": job,
+        "at": at.to_string(),
+        "to": wish.to.as_str(),
+        "plan": wish.plan,
+        "override_freeze": wish.freeze == Freezes::Overridden,
+        "reason": wish.reason.as_deref().map(sanitised),
+    });
+    let line = |s: &ServiceName| event(&wish.actor, "rollout.scheduled", Some(s.to_string()), detail.clone());
+    wish.services.iter().map(line).collect()
 }
 
 fn job_shown(job: &Job) -> Value {

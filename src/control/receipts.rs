@@ -139,9 +139,9 @@ pub(super) fn drain_fingerprint(change: &DrainChange) -> String {
     format!("drain {}", drain_asked(change))
 }
 
-/// Tells the wish to retry a job from all others.
-pub(super) fn job_fingerprint(id: u64) -> String {
-    format!("job retry {id}")
+/// Tells what is wanted of a job (`retry`, `cancel`) from all other wishes.
+pub(super) fn job_fingerprint(verb: &str, id: u64) -> String {
+    format!("job {verb} {id}")
 }
 
 /// A drain's receipt as it is kept.

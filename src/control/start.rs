@@ -28,6 +28,7 @@ use super::{drains, events, fuses, gather, jobs, resolver, rollouts};
 use crate::model::adoption::{Adoption, adopt};
 use crate::model::change::Desired;
 use crate::model::cohort::Salt;
+use crate::model::job::Job;
 use crate::model::rollout;
 use crate::routing::inherited::Inherited;
 use crate::routing::publish::{self, Publisher, Reader};
@@ -150,7 +151,8 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     let shared = Arc::new(Shared::new(Arc::clone(&running), jobs, journal.trouble(), round.1));
     // Ahead of whoever watches over drains: his first look must not find that all have gone.
     shared.predecessor.store(before == Before::Predecessor, Ordering::Release);
-    let events = write_start(&mut journal, &stored, &adoption).await;
+    let validations = shared.jobs.validations(&adoption.desired);
+    let events = write_start(&mut journal, &stored, &adoption, validations).await;
     shared.announce(events);
 
     let (targets, targets_seen) = watch::channel(targets(&running.spec, &running.table));
@@ -223,8 +225,13 @@ fn first_publication(prepared: Prepared, desired: &Desired) -> (Publisher, Reade
 
 /// Writes what the file has changed, and that we are here. A store that was read but does not take writes is no
 /// reason not to serve.
-async fn write_start(journal: &mut Journal, stored: &Stored, adoption: &Adoption) -> Vec<crate::store::Event> {
-    let mut batch = Batch::between(&stored.desired, &adoption.desired);
+async fn write_start(
+    journal: &mut Journal,
+    stored: &Stored,
+    adoption: &Adoption,
+    jobs: Vec<Job>,
+) -> Vec<crate::store::Event> {
+    let mut batch = Batch { jobs, ..Batch::between(&stored.desired, &adoption.desired) };
     let version = adoption.desired.version;
     batch.events.extend(events::rollouts(&stored.desired, &adoption.desired));
     batch.events.push(events::own("start", json!({ "pointsman": env!("CARGO_PKG_VERSION"), "version": version })));

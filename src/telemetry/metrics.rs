@@ -30,6 +30,10 @@ pub struct Samples {
     pub rollouts: Vec<(String, &'static str)>,
     /// The names of all states of a rollout.
     pub rollout_states: &'static [&'static str],
+    /// Jobs that are kept, by state.
+    pub jobs: Vec<(&'static str, u64)>,
+    /// Tries at jobs by kind and how they have ended.
+    pub job_attempts: Vec<(&'static str, &'static str, u64)>,
     /// Rollbacks by service and cause.
     pub rollbacks: Vec<(String, &'static str, u64)>,
     /// How long switches and rollbacks took.
@@ -261,11 +265,20 @@ impl Samples {
         out.counters("refused", "Requests that got no place among those under way", refused)?;
         self.holds(out)?;
         self.rollouts(out)?;
+        self.jobs(out)?;
         out.histogram("switch_seconds", "Switches and rollbacks, from command to publication", &self.switch_seconds)?;
         out.histogram("drain_seconds", "Drains, from begin to end", &self.drain_seconds)?;
         let reload = f64::from(u8::from(self.last_reload_ok));
         out.gauge("config_last_reload_successful", "Whether the last reload of the file succeeded", reload)?;
         out.gauges("build_info", "This program", std::iter::once(([("version", self.version)], 1.0)))
+    }
+
+    fn jobs(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        let states = self.jobs.iter().map(|(state, count)| ([("state", *state)], *count as f64));
+        out.gauges("jobs", "Jobs that are kept, by how far they are; dead ones want somebody to look", states)?;
+        let attempts =
+            self.job_attempts.iter().map(|(kind, outcome, n)| ([("kind", *kind), ("outcome", *outcome)], *n));
+        out.counters("job_attempts", "Tries at jobs, by how they have ended", attempts)
     }
 
     fn rollouts(&self, out: &mut Writer<'_>) -> std::fmt::Result {
@@ -389,6 +402,8 @@ mod tests {
             holds: vec![HoldSample { service: "shop".into(), held: 6, refused: 7, expired: 8 }],
             rollouts: vec![("shop".into(), "baking")],
             rollout_states: &["shifting", "baking"],
+            jobs: vec![("waiting", 3), ("dead", 1)],
+            job_attempts: vec![("notify", "failed", 7)],
             rollbacks: vec![("shop".into(), "operator", 2)],
             switch_seconds: Durations { buckets: vec![(0.001, 1), (0.01, 2)], sum: 5.0, count: 4 },
             drain_seconds: Durations { buckets: vec![(1.0, 1), (5.0, 2)], sum: 9.0, count: 3 },
@@ -428,6 +443,8 @@ mod tests {
             r#"pointsman_rollout_state{service="shop",state="shifting"} 0.0"#,
             r#"pointsman_rollout_state{service="shop",state="baking"} 1.0"#,
             r#"pointsman_rollbacks_total{service="shop",cause="operator"} 2"#,
+            r#"pointsman_jobs{state="dead"} 1.0"#,
+            r#"pointsman_job_attempts_total{kind="notify",outcome="failed"} 7"#,
             r#"pointsman_switch_seconds_bucket{le="0.01"} 3"#,
             r#"pointsman_switch_seconds_bucket{le="+Inf"} 4"#,
             "pointsman_switch_seconds_count 4",

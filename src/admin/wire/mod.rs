@@ -9,6 +9,7 @@ mod drain;
 mod drill;
 mod event;
 mod hold;
+mod job;
 mod plan;
 mod report;
 mod rollout;
@@ -33,6 +34,7 @@ pub use drain::{Drain, DrainHook, DrainReceipt, DrainRequest};
 pub use drill::{DrillConsequence, DrillRequest, DrillRun, Drilled, DrilledGuard, Undrilled};
 pub use event::{Config, ConfigService, Drift, DriftReport, Event, Events, Explanation, Listener, Readiness, Reload};
 pub use hold::{Hold, HoldReceipt, HoldRequest, ReleaseRequest, WasHeld};
+pub use job::{Job, JobRequest, Jobs, ValidationRequest};
 pub use plan::PlanStep;
 #[cfg(test)]
 pub(super) use report::samples as report_samples;

@@ -11,17 +11,26 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::Attempt;
 use crate::config::spec::Webhook;
 use crate::control::events;
 use crate::control::handover::Keeping;
-use crate::model::job::{Job, Kind, NotedEvent, Notify, Priority, State, Turn};
+use crate::model::change::Desired;
+use crate::model::job::{Job, Kind, Lane, NotedEvent, Notify, Priority, State, Turn, Validate};
+use crate::model::rollout::{Rollout, RolloutId, Tested};
 use crate::store::{Batch, Event, MOST_DEAD, MOST_ENDED};
 
-/// Jobs that run at a time.
-const MOST_RUNNING: usize = 4;
+/// Jobs that run at a time, long ones left out: more than there are webhooks, as a rule, so that each may be slow.
+const MOST_RUNNING: usize = 16;
 
 /// Of these, so many are kept for urgent ones.
-const KEPT: usize = 1;
+const KEPT: usize = 4;
+
+/// Long ones that run at a time: validations, one for each rollout.
+const MOST_LONG: usize = 16;
+
+/// Of so many turns one goes to the job that is due longest, so that the least urgent is done, too, in the end.
+const PATIENCE: u64 = 4;
 
 /// Jobs that wait at the most.
 const MOST_WAITING: usize = 10_000;
@@ -49,6 +58,8 @@ struct Board {
     by_state: BTreeMap<State, BTreeSet<u64>>,
     /// Those that wait, in their order.
     waiting: BTreeSet<Turn>,
+    /// How many have been begun.
+    begun: u64,
     /// The next number. Never goes back: receivers tell a message that they had before by it.
     next: u64,
     webhooks: Vec<Webhook>,
@@ -61,6 +72,7 @@ impl Default for Jobs {
             all: BTreeMap::new(),
             by_state: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            begun: 0,
             next: 1,
             webhooks: Vec::new(),
             keeping: Keeping::Ours,
@@ -153,6 +165,33 @@ impl Jobs {
         jobs.iter().filter_map(truth).collect()
     }
 
+    /// What becomes of validations where `desired` is in force: there is one for each rollout that wants it, and none for
+    /// any other.
+    pub(in crate::control) fn validations(&self, desired: &Desired) -> Vec<Job> {
+        let mut board = self.board();
+        let open: Vec<_> = board.validations().map(|(rollout, job)| (rollout, job.clone())).collect();
+        let rollout = |id: u64| desired.rollouts.get(&RolloutId(id));
+        let ended = open.iter().filter(|(id, _)| !rollout(*id).is_some_and(Rollout::wants_test));
+        let ended = ended.filter_map(|(id, job)| match rollout(*id).map_or(Tested::NotYet, |r| r.tested) {
+            Tested::Well | Tested::Ill => job.settled(),
+            Tested::NotYet => job.cancelled("its rollout does not wait for it any more"),
+        });
+        let mut jobs: Vec<_> = ended.collect();
+        for rollout in desired.rollouts.values().filter(|rollout| rollout.wants_test()) {
+            if !open.iter().any(|(id, _)| *id == rollout.id.0) {
+                let kind = Kind::Validate(Validate { rollout: rollout.id.0 });
+                jobs.push(board.draft(kind, Priority::High, Timestamp::now()));
+            }
+        }
+        jobs
+    }
+
+    /// Whether somebody is at this try.
+    pub(super) fn is_under_way(&self, attempt: Attempt) -> bool {
+        let is_it = |job: &Job| job.state == State::Running && job.attempts == attempt.number;
+        self.board().all.get(&attempt.id).is_some_and(is_it)
+    }
+
     /// The job with this number.
     pub(in crate::control) fn get(&self, id: u64) -> Option<Job> {
         self.board().all.get(&id).cloned()
@@ -180,6 +219,7 @@ impl Jobs {
     pub(super) fn take(&self, now: Timestamp) -> Option<Job> {
         let mut board = self.board();
         let taken = board.next_turn(now).and_then(|id| board.all[&id].taken())?;
+        board.begun += 1;
         board.put(taken.clone());
         Some(taken)
     }
@@ -232,23 +272,28 @@ impl Board {
         }
     }
 
-    /// Who goes next: in the order of turns, but for those whose lane is taken.
+    /// Validations that are not over, and the rollout of each.
+    fn validations(&self) -> impl Iterator<Item = (u64, &Job)> {
+        let open = self.of(State::Waiting).chain(self.of(State::Running)).filter_map(|id| self.all.get(&id));
+        open.filter_map(|job| match &job.kind {
+            Kind::Validate(validate) => Some((validate.rollout, job)),
+            Kind::Notify(_) | Kind::StartRollout(_) => None,
+        })
+    }
+
+    /// Who goes next: the most urgent, or now and then the one that is due longest.
     fn next_turn(&self, now: Timestamp) -> Option<u64> {
         if self.keeping != Keeping::Ours {
             return None;
         }
-        let running: Vec<_> = self.of(State::Running).filter_map(|id| self.all.get(&id)).collect();
-        let next = |priority: Priority| {
-            let (places, abreast) = if priority.is_urgent() { (MOST_RUNNING, 2) } else { (MOST_RUNNING - KEPT, 1) };
-            if running.len() >= places {
-                return None;
-            }
+        let places = Places::taken_by(self.of(State::Running).filter_map(|id| self.all.get(&id)));
+        let due = |priority: Priority| {
             let due = self.waiting.range((priority, Timestamp::MIN, 0)..=(priority, now, u64::MAX));
-            let mut due = due.filter_map(|turn| self.all.get(&turn.2));
-            due.find(|job| running.iter().filter(|r| r.kind.lane() == job.kind.lane()).count() < abreast)
-                .map(|job| job.id)
+            due.filter_map(|turn| self.all.get(&turn.2)).find(|job| places.has_one_for(job))
         };
-        Priority::ALL.into_iter().find_map(next)
+        let mut first = Priority::ALL.into_iter().filter_map(due);
+        let next = if self.begun % PATIENCE == PATIENCE - 1 { first.min_by_key(|job| job.due) } else { first.next() };
+        next.map(|job| job.id)
     }
 
     fn notifications(&mut self, event: &Event) -> Vec<Job> {
@@ -277,6 +322,35 @@ impl Board {
         let mut victims: Vec<_> = waiting.filter(|job| matches!(job.kind, Kind::Notify(_))).collect();
         victims.sort_by_key(|job| (std::cmp::Reverse(job.priority), job.id));
         victims.into_iter().take(over.max(GIVEN_UP_TOGETHER)).filter_map(|job| job.buried(NO_ROOM)).collect()
+    }
+}
+
+/// Who is at work.
+struct Places<'a> {
+    lanes: BTreeMap<Lane<'a>, usize>,
+    long: usize,
+    short: usize,
+}
+
+impl<'a> Places<'a> {
+    fn taken_by(running: impl Iterator<Item = &'a Job>) -> Self {
+        let mut places = Self { lanes: BTreeMap::new(), long: 0, short: 0 };
+        for job in running {
+            *places.lanes.entry(job.kind.lane()).or_default() += 1;
+            *(if job.kind.is_long() { &mut places.long } else { &mut places.short }) += 1;
+        }
+        places
+    }
+
+    fn has_one_for(&self, job: &Job) -> bool {
+        let urgent = job.priority.is_urgent();
+        let room = match (job.kind.is_long(), urgent) {
+            (true, _) => self.long < MOST_LONG,
+            (false, true) => self.short < MOST_RUNNING,
+            (false, false) => self.short < MOST_RUNNING - KEPT,
+        };
+        // Somebody who is told of something urgent need not wait for what he is told beside.
+        room && self.lanes.get(&job.kind.lane()).copied().unwrap_or_default() < if urgent { 2 } else { 1 }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The controller's part of jobs: how a try has ended is written down, and what is dead is tried again by hand.
+//! The controller's part of jobs: how a try has ended is written down, what is dead is tried again by hand, and what
+//! nobody wants any more is not done.
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -11,7 +12,7 @@ use crate::control::handle::Handle;
 use crate::control::handover::Keeping;
 use crate::control::journal::Otherwise;
 use crate::control::receipts;
-use crate::model::job::{Job, State};
+use crate::model::job::{Job, Kind, State};
 use crate::store::{Batch, KeptReceipt, NewEvent};
 
 /// What the controller is asked to do about jobs.
@@ -21,6 +22,8 @@ pub(in crate::control) enum JobCommand {
     Over { attempt: Attempt, ran: Result<(), Failed> },
     /// Somebody wants a dead one to be tried again.
     Retry { id: u64, origin: Origin, reply: oneshot::Sender<Result<Job, Rejected>> },
+    /// Somebody does not want one to be done any more.
+    Cancel { id: u64, origin: Origin, reply: oneshot::Sender<Result<Job, Rejected>> },
 }
 
 impl Handle {
@@ -48,6 +51,16 @@ impl Handle {
         self.send(Command::Job(JobCommand::Retry { id, origin, reply })).await?;
         answer.await.map_err(|_| Rejected::ShuttingDown)?
     }
+
+    /// Has a job not done: one that waits, or that is dead. Returns when that is durable.
+    ///
+    /// # Errors
+    /// [`Rejected::UnknownJob`], [`Rejected::JobNotCancellable`], [`Rejected::Store`]; nothing was changed.
+    pub async fn cancel_job(&self, id: u64, origin: Origin) -> Result<Job, Rejected> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Job(JobCommand::Cancel { id, origin, reply })).await?;
+        answer.await.map_err(|_| Rejected::ShuttingDown)?
+    }
 }
 
 impl Controller {
@@ -62,6 +75,13 @@ impl Controller {
                     Keeping::Away => Err(Rejected::Upgrading),
                 };
                 // A caller that went away does not undo what was done.
+                let _ = reply.send(result);
+            }
+            JobCommand::Cancel { id, origin, reply } => {
+                let result = match self.keeping {
+                    Keeping::Ours | Keeping::Packed => self.cancel_job(id, &origin).await,
+                    Keeping::Away => Err(Rejected::Upgrading),
+                };
                 let _ = reply.send(result);
             }
         }
@@ -86,14 +106,47 @@ impl Controller {
     }
 
     async fn retry_job(&mut self, id: u64, origin: &Origin) -> Result<Job, Rejected> {
-        let fingerprint = receipts::job_fingerprint(id);
+        let again = |job: &Job| {
+            let not_dead = || Rejected::JobNotDead { id, state: job.state };
+            let again = job.retried(Timestamp::now()).ok_or_else(not_dead)?;
+            let event = events::job_retried(&again, origin);
+            Ok((again, event))
+        };
+        self.change_job(id, origin, "retry", again).await
+    }
+
+    async fn cancel_job(&mut self, id: u64, origin: &Origin) -> Result<Job, Rejected> {
+        let cancelled = |job: &Job| {
+            let why = match (&job.kind, job.state) {
+                (Kind::Validate(_), _) => "its rollout waits for it; abort that instead",
+                (_, State::Running) => "somebody is at it; look again in a moment",
+                (_, State::Done | State::Cancelled) => "it has ended already",
+                (_, State::Waiting | State::Dead) => "",
+            };
+            let refused = || Rejected::JobNotCancellable { id, why };
+            let cause = format!("{} does not want it any more", origin.actor);
+            let cancelled = job.cancelled(&cause).filter(|_| why.is_empty()).ok_or_else(refused)?;
+            let event = events::job_cancelled(&cancelled, origin);
+            Ok((cancelled, event))
+        };
+        self.change_job(id, origin, "cancel", cancelled).await
+    }
+
+    /// Makes of the job what `change` says, with an event; once for each `Idempotency-Key`.
+    async fn change_job(
+        &mut self,
+        id: u64,
+        origin: &Origin,
+        verb: &str,
+        change: impl FnOnce(&Job) -> Result<(Job, NewEvent), Rejected>,
+    ) -> Result<Job, Rejected> {
+        let fingerprint = receipts::job_fingerprint(verb, id);
         if self.kept_receipt(origin, &fingerprint).await?.is_some() {
             return self.shared.jobs.get(id).ok_or(Rejected::UnknownJob(id));
         }
         self.check_versions(&[], origin)?;
         let job = self.shared.jobs.get(id).ok_or(Rejected::UnknownJob(id))?;
-        let not_dead = || Rejected::JobNotDead { id, state: job.state };
-        let again = job.retried(Timestamp::now()).ok_or_else(not_dead)?;
+        let (changed, event) = change(&job)?;
         let kept = origin.idempotency_key.as_ref().map(|key| KeptReceipt {
             key: stored_key(origin, key),
             fingerprint,
@@ -101,14 +154,14 @@ impl Controller {
             at: Timestamp::now(),
         });
         let batch = Batch {
-            jobs: vec![again.clone()],
-            events: vec![events::job_retried(&again, origin)],
+            jobs: vec![changed.clone()],
+            events: vec![event],
             receipts: kept.into_iter().collect(),
             ..Batch::default()
         };
         let written = self.journal.write(&self.running.desired, batch, PATIENCE, Otherwise::Refuse).await;
         self.shared.announce(written.map_err(Rejected::Store)?);
-        Ok(again)
+        Ok(changed)
     }
 
     /// Writes down what has become of jobs, and events that belong to it; where the store is away, later.

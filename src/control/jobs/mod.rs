@@ -7,7 +7,9 @@
 mod board;
 mod change;
 mod notify;
+mod place;
 mod run;
+mod validate;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::sleep;
 
 pub(super) use board::Jobs;
@@ -50,7 +52,7 @@ pub(super) enum Failed {
 pub(super) async fn run(shared: Arc<Shared>, commands: mpsc::Sender<Command>) {
     let mut changed = shared.jobs.changes();
     let mut tasks = JoinSet::new();
-    let mut attempts: HashMap<Id, Attempt> = HashMap::new();
+    let mut attempts: HashMap<Id, (Attempt, AbortHandle)> = HashMap::new();
     loop {
         changed.mark_unchanged();
         if shared.jobs.are_away() {
@@ -61,14 +63,16 @@ pub(super) async fn run(shared: Arc<Shared>, commands: mpsc::Sender<Command>) {
         while let Some(job) = shared.jobs.take(Timestamp::now()) {
             let attempt = Attempt { id: job.id, number: job.attempts };
             let task = tasks.spawn(tried(Arc::clone(&shared), commands.clone(), attempt, job));
-            attempts.insert(task.id(), attempt);
+            attempts.insert(task.id(), (attempt, task));
         }
+        // Nobody wants to know any more how they end.
+        attempts.values().filter(|(attempt, _)| !shared.jobs.is_under_way(*attempt)).for_each(|(_, task)| task.abort());
         tokio::select! {
             changed = changed.changed() => if changed.is_err() { return },
             () = sleep(until_due(&shared.jobs)) => {}
             Some(ended) = tasks.join_next_with_id() => {
                 let task = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(task, ())| *task);
-                let attempt = attempts.remove(&task);
+                let attempt = attempts.remove(&task).map(|(attempt, _)| attempt);
                 if let (Some(attempt), Err(panicked)) = (attempt, ended) {
                     over(&commands, attempt, Err(Failed::Again(panicked.to_string()))).await;
                 }
@@ -87,7 +91,7 @@ async fn tried(shared: Arc<Shared>, commands: mpsc::Sender<Command>, attempt: At
     let ran = if job.is_late(Timestamp::now()) {
         Err(Failed::ForGood("its time was over before it could be done".to_owned()))
     } else {
-        run::run(&shared, &job).await
+        run::run(&shared, &commands, &job).await
     };
     over(&commands, attempt, ran).await;
 }

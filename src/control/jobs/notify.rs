@@ -12,11 +12,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Failed;
+use super::{Failed, place};
 use crate::config::spec::{Webhook, WebhookFormat};
 use crate::control::outgoing::{Answered, Ask, Wanted};
-use crate::control::running::Shared;
+use crate::control::running::{Running, Shared};
 use crate::model::job::{NotedEvent, Notify};
+use crate::model::rollout::RolloutId;
 use crate::model::summary::{plain, summary};
 
 /// Longest text for people, in characters.
@@ -26,13 +27,21 @@ const LONGEST: usize = 2000;
 pub(super) async fn deliver(shared: &Shared, id: u64, notify: &Notify, within: Duration) -> Result<(), Failed> {
     let running = shared.running.load();
     let webhook = running.spec.webhooks.iter().find(|webhook| webhook.name == notify.webhook).cloned();
+    let link = approval_link(&running, &notify.event);
     // Not kept while waiting: it keeps ports open.
     drop(running);
     let gone = || Failed::ForGood(format!("there is no webhook {:?} in the configuration any more", notify.webhook));
     let webhook = webhook.ok_or_else(gone)?;
-    let ask = message(&webhook, id, &notify.event, Timestamp::now(), within);
+    let ask = message(&webhook, id, &notify.event, link.as_deref(), Timestamp::now(), within);
     let answered = shared.client.ask(ask).await;
     answered.map_err(|trouble| Failed::Again(trouble.to_string())).and_then(|answered| judged(&answered))
+}
+
+/// Where somebody who is told of `event` can agree at once, while that is still to be done.
+fn approval_link(running: &Running, event: &NotedEvent) -> Option<String> {
+    let id = Some(&event.detail["rollout"]).filter(|_| event.kind == "rollout.awaiting_approval")?;
+    let rollout = running.desired.rollouts.get(&RolloutId::parse(id.as_str()?)?)?;
+    Some(place::admin_by_name(&running.spec.admin)? + &running.approval_link(rollout)?)
 }
 
 fn judged(answered: &Answered) -> Result<(), Failed> {
@@ -48,8 +57,15 @@ fn judged(answered: &Answered) -> Result<(), Failed> {
 }
 
 /// What the webhook is sent at `now`.
-fn message(webhook: &Webhook, id: u64, event: &NotedEvent, now: Timestamp, timeout: Duration) -> Ask {
-    let body = body(webhook.format, id, event, now).to_string();
+fn message(
+    webhook: &Webhook,
+    id: u64,
+    event: &NotedEvent,
+    link: Option<&str>,
+    now: Timestamp,
+    timeout: Duration,
+) -> Ask {
+    let body = body(webhook.format, id, event, link, now).to_string();
     let mut headers = HeaderMap::new();
     let mut set = |name: &'static str, value: &str| {
         // Kinds of events, numbers and hexadecimal digits fit into a field.
@@ -89,15 +105,18 @@ fn signature(secret: &str, body: &str) -> String {
     })
 }
 
-fn body(format: WebhookFormat, delivery: u64, event: &NotedEvent, now: Timestamp) -> Value {
+fn body(format: WebhookFormat, delivery: u64, event: &NotedEvent, link: Option<&str>, now: Timestamp) -> Value {
     let text = text(event);
     let NotedEvent { id, at, actor, kind, service, detail } = event;
     match format {
         WebhookFormat::Json => json!({
             "id": id, "at": at, "kind": kind, "service": service, "actor": actor, "detail": detail, "text": text,
-            "delivery": delivery, "sent_at": now,
+            "delivery": delivery, "sent_at": now, "approval_url": link,
         }),
-        WebhookFormat::Slack => json!({ "text": escaped(&text) }),
+        WebhookFormat::Slack => {
+            let link = link.map(|link| format!(" <{}|Approve>", escaped(link))).unwrap_or_default();
+            json!({ "text": escaped(&text) + &link })
+        }
     }
 }
 
@@ -143,11 +162,12 @@ mod tests {
     #[test]
     fn a_message_says_what_was_when_and_who_and_is_signed() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
-        let ask = message(&webhook(WebhookFormat::Json), 5, &event(), now, Duration::from_secs(1));
+        let ask = message(&webhook(WebhookFormat::Json), 5, &event(), None, now, Duration::from_secs(1));
         let body: Value = serde_json::from_slice(ask.body.as_ref().unwrap()).unwrap();
         let text = "switch of shop by ops: blue 100 → green 100, reason: <1 & 2>";
         let expected = json!({ "id": 17, "at": "2026-11-05T10:00:00Z", "kind": "switch", "service": "shop", "actor": "ops",
-            "detail": event().detail, "text": text, "delivery": 5, "sent_at": "2027-01-15T08:00:00Z" });
+            "detail": event().detail, "text": text, "delivery": 5, "sent_at": "2027-01-15T08:00:00Z",
+            "approval_url": null });
         assert_eq!(body, expected);
         let field = |name: &str| ask.headers[name].to_str().unwrap();
         assert_eq!((field("x-pointsman-event"), field("x-pointsman-delivery")), ("switch", "5"));
@@ -167,14 +187,17 @@ mod tests {
     #[test]
     fn without_a_secret_nothing_is_signed() {
         let plain = Webhook { secret: None, ..webhook(WebhookFormat::Json) };
-        let ask = message(&plain, 5, &event(), Timestamp::UNIX_EPOCH, Duration::from_secs(1));
+        let ask = message(&plain, 5, &event(), None, Timestamp::UNIX_EPOCH, Duration::from_secs(1));
         assert!(!ask.headers.contains_key("x-pointsman-signature"));
     }
 
     #[test]
     fn slack_gets_a_text_without_markup_of_its_own() {
-        let body = body(WebhookFormat::Slack, 5, &event(), Timestamp::UNIX_EPOCH);
-        assert_eq!(body, json!({ "text": "switch of shop by ops: blue 100 → green 100, reason: &lt;1 &amp; 2&gt;" }));
+        let text = "switch of shop by ops: blue 100 → green 100, reason: &lt;1 &amp; 2&gt;";
+        let said = |link| body(WebhookFormat::Slack, 5, &event(), link, Timestamp::UNIX_EPOCH);
+        assert_eq!(said(None), json!({ "text": text }));
+        let link = format!("{text} <http://ops:7070/approve/r1?a=1&amp;b=2|Approve>");
+        assert_eq!(said(Some("http://ops:7070/approve/r1?a=1&b=2")), json!({ "text": link }));
     }
 
     #[test]

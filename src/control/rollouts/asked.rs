@@ -68,6 +68,26 @@ impl RolloutWish {
     }
 }
 
+/// What a test of a candidate has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validated {
+    /// It is well.
+    Passed,
+    /// It is not.
+    Failed,
+}
+
+impl Validated {
+    /// Its name in the API.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// What a wish did to a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RolloutReceipt {

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::config;
-use crate::control::command::{Origin, Rejected, RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish};
+use super::{scheduled, validated};
+use crate::control::command::{Origin, Rejected, RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish, Validated};
 use crate::control::controller::{Command, Controller, PATIENCE};
 use crate::control::events;
 use crate::control::freeze::frozen;
@@ -35,16 +35,25 @@ pub(in crate::control) enum RolloutCommand {
         origin: Origin,
         reply: oneshot::Sender<Result<RolloutReceipt, Rejected>>,
     },
+    /// What a test of its candidate has found.
+    Validated {
+        id: RolloutId,
+        found: Validated,
+        origin: Origin,
+        reply: oneshot::Sender<Result<RolloutReceipt, Rejected>>,
+    },
     /// What was found about one by whoever drives it.
     Say { id: RolloutId, input: Input, by: By, reply: oneshot::Sender<Result<(), Rejected>> },
 }
 
-/// A rollout that is to begin now.
+/// A rollout that is to begin.
 #[derive(Debug)]
 pub(in crate::control) struct Starting {
     pub(super) start: RolloutStart,
     pub(super) plan: Plan,
     pub(super) origin: Origin,
+    /// The job that begins it; none: somebody does.
+    pub(super) scheduled: Option<u64>,
     pub(super) reply: oneshot::Sender<Result<RolloutStarted, Rejected>>,
 }
 
@@ -54,9 +63,9 @@ impl Handle {
     /// # Errors
     /// [`Rejected`]; nothing was changed.
     pub async fn start_rollout(&self, start: RolloutStart, origin: Origin) -> Result<RolloutStarted, Rejected> {
-        let plan = self.plan(&start)?;
+        let plan = scheduled::plan(&self.shared, &start)?;
         let (reply, answer) = oneshot::channel();
-        let starting = Box::new(Starting { start, plan, origin, reply });
+        let starting = Box::new(Starting { start, plan, origin, scheduled: None, reply });
         self.send(Command::Rollout(RolloutCommand::Start(starting))).await?;
         answer.await.map_err(|_| Rejected::ShuttingDown)?
     }
@@ -77,25 +86,14 @@ impl Handle {
     }
 }
 
-impl Handle {
-    /// The plan that `start` asks for.
-    pub(super) fn plan(&self, start: &RolloutStart) -> Result<Plan, Rejected> {
-        let running = self.shared.running.load();
-        let first = start.services.first();
-        let spec = first.and_then(|name| running.spec.services.iter().find(|s| s.name == *name));
-        let base = spec.map(|s| s.rollout.clone()).unwrap_or_default();
-        config::plan(&base, &start.overrides).map_err(Rejected::InvalidPlan)
-    }
-}
-
 impl Controller {
     pub(in crate::control) async fn obey_rollout(&mut self, command: RolloutCommand) {
         match command {
             RolloutCommand::Start(starting) => {
-                let Starting { start, plan, origin, reply } = *starting;
+                let Starting { start, plan, origin, scheduled, reply } = *starting;
                 let asked = start_asked(&start);
                 let result = match self.keeping {
-                    Keeping::Ours | Keeping::Packed => self.start_rollout(start, plan, &origin).await,
+                    Keeping::Ours | Keeping::Packed => self.start_rollout(start, plan, &origin, scheduled).await,
                     Keeping::Away => Err(Rejected::Upgrading),
                 };
                 if let Err(rejected) = &result {
@@ -112,6 +110,17 @@ impl Controller {
                 if let Err(rejected) = &result {
                     let kind = format!("rollout.{}", wish.label());
                     self.rollout_refused(&kind, &json!({ "services": [service.as_str()] }), &origin, rejected).await;
+                }
+                let _ = reply.send(result);
+            }
+            RolloutCommand::Validated { id, found, origin, reply } => {
+                let result = match self.keeping {
+                    Keeping::Ours | Keeping::Packed => self.validated(id, found, &origin).await,
+                    Keeping::Away => Err(Rejected::Upgrading),
+                };
+                if let Err(rejected) = &result {
+                    let asked = validated::asked(&self.running.desired, id, found);
+                    self.rollout_refused("rollout.validated", &asked, &origin, rejected).await;
                 }
                 let _ = reply.send(result);
             }
@@ -150,6 +159,7 @@ impl Controller {
         start: RolloutStart,
         plan: Plan,
         origin: &Origin,
+        scheduled: Option<u64>,
     ) -> Result<RolloutStarted, Rejected> {
         let fingerprint = format!("rollout {}", start_asked(&start));
         if let Some(kept) = self.repeated(origin, &fingerprint).await? {
@@ -158,11 +168,16 @@ impl Controller {
             }
         }
         self.check_versions(&start.services.iter().collect::<Vec<_>>(), origin)?;
+        if let Some(at) = scheduled::later(start.at, Timestamp::now())? {
+            return self.schedule_rollout(start, &plan, at, origin, fingerprint).await;
+        }
         self.may_begin(&start, &plan)?;
         let id = self.journal.next_rollout(&self.running.desired);
         let RolloutStart { services, to, freeze, .. } = start;
         let reason = origin.reason.clone();
-        let by = By { actor: origin.actor.clone(), cause: cause(origin, "it was started"), figures: Vec::new() };
+        let done =
+            scheduled.map_or("it was started".to_owned(), |job| format!("it was started as scheduled by job {job}"));
+        let by = By { actor: origin.actor.clone(), cause: cause(origin, &done), figures: Vec::new() };
         let begin = Begin { id, services, to, plan, salt: fresh_salt(), reason, freeze };
         let decision = rollout::begin(&self.running.desired, begin, &by, Timestamp::now())?;
         let version = decision.desired.version;
@@ -227,7 +242,7 @@ impl Controller {
     }
 
     /// Tells the rollout `id` something. A way back is published even where the store is away.
-    async fn say(
+    pub(super) async fn say(
         &mut self,
         id: RolloutId,
         input: Input,
@@ -285,6 +300,7 @@ impl Controller {
         let old = Arc::clone(&self.running);
         let mut batch = Batch::between(&old.desired, &decision.desired);
         batch.events = events::rollouts(&old.desired, &decision.desired);
+        batch.jobs = self.shared.jobs.validations(&decision.desired);
         batch.events.extend(events::drains(&old.desired, &decision.desired, events::OURSELVES));
         if let Some((origin, fingerprint, receipt)) = kept {
             batch.receipts.extend(self.receipt_of(origin, fingerprint, receipt));
@@ -382,7 +398,7 @@ fn started_from(value: &Value) -> Option<RolloutStarted> {
     }
 }
 
-fn receipt_from(value: &Value) -> Option<RolloutReceipt> {
+pub(super) fn receipt_from(value: &Value) -> Option<RolloutReceipt> {
     let id = RolloutId(value.get("rollout")?.as_u64()?);
     Some(RolloutReceipt { id, version: value.get("version")?.as_u64()?, changed: true })
 }

@@ -49,21 +49,11 @@ impl Link {
     }
 }
 
-/// Path and query of the link by which anybody can agree that `rollout` goes on, once; none where nobody has to, and
-/// where somebody in particular must not.
-pub(in crate::control) fn approval_link(running: &Running, rollout: &Rollout) -> Option<String> {
-    let approval = rollout.plan.approval.as_ref().filter(|approval| approval.by == Approver::Anyone)?;
-    let stop = label(waits_ahead_of(rollout)?);
-    let expires = rollout.since.as_second().saturating_add_unsigned(approval.within.as_secs());
-    let signature = signature(salt(running, rollout)?, &said(rollout.id, &stop, expires));
-    Some(format!("/rollouts/{}/approve?token={stop}.{expires}.{signature}", rollout.id))
-}
-
 impl Handle {
     /// Path and query of the link by which anybody can agree that `view`'s rollout goes on; none where nobody has to,
     /// and where somebody in particular must not.
     pub fn approval_link(&self, view: &RolloutView) -> Option<String> {
-        approval_link(&self.shared.running.load(), &view.rollout)
+        self.shared.running.load().approval_link(&view.rollout)
     }
 
     /// What `link` would approve.
@@ -109,6 +99,17 @@ impl Handle {
         }
         let first = rollout.services.first().and_then(|m| running.desired.services.get(m.service.as_str()));
         Ok((rollout.clone(), first.map_or(running.desired.version, |service| service.version)))
+    }
+}
+
+impl Running {
+    /// As [`Handle::approval_link`].
+    pub(in crate::control) fn approval_link(&self, rollout: &Rollout) -> Option<String> {
+        let approval = rollout.plan.approval.as_ref().filter(|approval| approval.by == Approver::Anyone)?;
+        let stop = label(waits_ahead_of(rollout)?);
+        let expires = rollout.since.as_second().saturating_add_unsigned(approval.within.as_secs());
+        let signature = signature(salt(self, rollout)?, &said(rollout.id, &stop, expires));
+        Some(format!("/rollouts/{}/approve?token={stop}.{expires}.{signature}", rollout.id))
     }
 }
 

@@ -15,6 +15,8 @@ mod link;
 mod outside;
 mod progress;
 mod ready;
+mod scheduled;
+mod validated;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,11 +24,12 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
-pub use asked::{RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish};
+pub use asked::{RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish, Validated};
 pub(super) use change::RolloutCommand;
 pub use drill::{Consequence, Drill, DrillRun, DrillView, DrilledGuard, Fault, Undrilled};
 pub use link::Link;
 pub(super) use progress::Verdicts;
+pub(super) use scheduled::begin_scheduled;
 
 use super::controller::Command;
 use super::drains;

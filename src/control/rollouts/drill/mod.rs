@@ -28,6 +28,7 @@ use crate::control::controller::Command;
 use crate::control::events;
 use crate::control::handle::{Handle, unknown};
 use crate::control::prober::{Target, targets};
+use crate::control::rollouts::scheduled;
 use crate::control::running::Running;
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::rollout::plan::Plan;
@@ -80,7 +81,7 @@ impl Handle {
             freeze: Freezes::Overridden,
             at: None,
         };
-        let plan = self.plan(&start)?;
+        let plan = scheduled::plan(&self.shared, &start)?;
         let running = self.shared.running.load_full();
         let scene = self.scene(&drill, &plan, &running)?;
         let begun = Instant::now();

@@ -1,0 +1,136 @@
+//! Rollouts that begin later: a job is made of the wish, and does what the wish says when its time has come.
+//!
+//! What can be known beforehand is refused at once; the rest is looked at when it begins. It begins once, however often
+//! the job is tried, and not hours later because the proxy was away: by then somebody should look.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::change::{RolloutCommand, Starting};
+use crate::config;
+use crate::control::command::{Origin, Rejected, RolloutStart, RolloutStarted};
+use crate::control::controller::{Command, Controller, PATIENCE};
+use crate::control::events;
+use crate::control::freeze::frozen;
+use crate::control::journal::Otherwise;
+use crate::control::running::Shared;
+use crate::model::change::unknown_service;
+use crate::model::job::{Job, Kind, Priority, StartRollout};
+use crate::model::rollout::Freezes;
+use crate::model::rollout::plan::Plan;
+use crate::store::Batch;
+
+/// What is past for no longer begins now: clocks differ.
+const JUST_NOW: Duration = Duration::from_secs(60);
+
+/// Nobody means a time that is further away.
+const FURTHEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// What could not begin within this time after the one that was named does not begin by itself.
+const LATEST: Duration = Duration::from_secs(15 * 60);
+
+/// The plan that `start` asks for, over that of the first service.
+pub(super) fn plan(shared: &Shared, start: &RolloutStart) -> Result<Plan, Rejected> {
+    let running = shared.running.load();
+    let first = start.services.first();
+    let spec = first.and_then(|name| running.spec.services.iter().find(|s| s.name == *name));
+    let base = spec.map(|s| s.rollout.clone()).unwrap_or_default();
+    config::plan(&base, &start.overrides).map_err(Rejected::InvalidPlan)
+}
+
+/// Does what was wished for earlier. Returns when the rollout is under way, by this try or an earlier one.
+pub(in crate::control) async fn begin_scheduled(
+    shared: &Arc<Shared>,
+    commands: &mpsc::Sender<Command>,
+    job: &Job,
+    wish: &StartRollout,
+) -> Result<(), Rejected> {
+    let StartRollout { services, to, plan: overrides, actor, reason, freeze } = wish.clone();
+    let start = RolloutStart { services, to, overrides, freeze, at: None };
+    let plan = plan(shared, &start)?;
+    // Of the same key only the first one counts, and it is as durable as the rollout.
+    let idempotency_key = Some(format!("job {}", job.id));
+    let origin = Origin { actor, reason, idempotency_key, ..Origin::default() };
+    let (reply, answer) = oneshot::channel();
+    let starting = Box::new(Starting { start, plan, origin, scheduled: Some(job.id), reply });
+    let asked = commands.send(Command::Rollout(RolloutCommand::Start(starting))).await;
+    asked.map_err(|_| Rejected::ShuttingDown)?;
+    answer.await.map_err(|_| Rejected::ShuttingDown)?.map(|_| ())
+}
+
+/// When it is to begin; none: now.
+pub(super) fn later(at: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp>, Rejected> {
+    let Some(at) = at else { return Ok(None) };
+    if at + JUST_NOW < now {
+        return Err(Rejected::InvalidTime(format!("{at} is past; leave `at` out to begin now")));
+    }
+    if at > now + FURTHEST {
+        return Err(Rejected::InvalidTime(format!("{at} is more than a year away; write a nearer time")));
+    }
+    Ok(Some(at).filter(|at| *at > now))
+}
+
+impl Controller {
+    /// Has a job begin the rollout at `at`.
+    pub(super) async fn schedule_rollout(
+        &mut self,
+        start: RolloutStart,
+        plan: &Plan,
+        at: Timestamp,
+        origin: &Origin,
+        fingerprint: String,
+    ) -> Result<RolloutStarted, Rejected> {
+        self.may_be_scheduled(&start, plan, at)?;
+        let RolloutStart { services, to, overrides, freeze, .. } = start;
+        let (actor, reason) = (origin.actor.clone(), origin.reason.clone());
+        let wish = StartRollout { services, to, plan: overrides, actor, reason, freeze };
+        let latest = at.checked_add(LATEST).unwrap_or(Timestamp::MAX);
+        let job = self.shared.jobs.draft(Kind::StartRollout(wish.clone()), Priority::High).due_at(at).until(latest);
+        let (id, version) = (job.id, self.running.desired.version);
+        let receipt = json!({ "job": id, "version": version });
+        let batch = Batch {
+            jobs: vec![job],
+            events: events::rollout_scheduled(&wish, id, at),
+            receipts: self.receipt_of(origin, fingerprint, receipt).into_iter().collect(),
+            ..Batch::default()
+        };
+        let written = self.journal.write(&self.running.desired, batch, PATIENCE, Otherwise::Refuse).await;
+        self.shared.announce(written.map_err(Rejected::Store)?);
+        Ok(RolloutStarted::Scheduled { job: id, version })
+    }
+
+    /// Refuses what is known to fail whatever happens until then.
+    fn may_be_scheduled(&self, start: &RolloutStart, plan: &Plan, at: Timestamp) -> Result<(), Rejected> {
+        let desired = &self.running.desired;
+        for name in &start.services {
+            let state = desired.services.get(name.as_str()).ok_or_else(|| unknown_service(desired, name))?;
+            state.known(name, &start.to)?;
+            let frozen = frozen(&plan.freeze, at).filter(|_| start.freeze == Freezes::Heeded);
+            if let Some(frozen) = frozen {
+                return Err(Rejected::Frozen { service: name.clone(), until: frozen.until });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_past_or_far_away_is_refused_and_one_of_just_now_is_now() {
+        let now: Timestamp = "2026-11-05T10:00:00Z".parse().unwrap();
+        let at = |text: &str| later(Some(text.parse().unwrap()), now);
+        assert_eq!(later(None, now), Ok(None));
+        assert_eq!(at("2026-11-05T09:59:30Z"), Ok(None));
+        assert_eq!(at("2026-11-05T10:00:01Z"), Ok(Some("2026-11-05T10:00:01Z".parse().unwrap())));
+        for wrong in ["2026-11-05T09:58:59Z", "2025-11-05T10:00:00Z", "2027-12-05T10:00:00Z"] {
+            assert!(matches!(at(wrong), Err(Rejected::InvalidTime(_))), "{wrong}");
+        }
+    }
+}
