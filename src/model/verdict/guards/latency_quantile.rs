@@ -1,11 +1,12 @@
 //! `latency_p95` and its like: a quantile of the time to an answer's head.
 //!
 //! That the 95th percentile is at most t means that at most 5 % take longer than t; so this is a guard of how often
-//! answers are late. Late is what lies in a later bucket than t: rounded in the candidate's favour, by up to 12 %. A
-//! t that follows the baseline is taken from what the baseline has shown up to the look before, never from the
-//! figures that it is applied to. While the baseline has no share, t stays what it was.
+//! answers are late. Durations are known by buckets, so late is what lies in a later bucket than t: rounded in the
+//! candidate's favour, by up to 12 %. A t that follows the baseline is rounded to the nearest bucket's end, and is taken
+//! from what the baseline has shown up to the look before, never from the figures that it is applied to; the comparison
+//! holds the same t to both sides. While the baseline has no share, t stays what it was.
 
-use super::super::durations::{Durations, Reference, beyond, total};
+use super::super::durations::{Durations, Reference, beyond, lower_bound, total};
 use super::super::finding::{Measured, Sense};
 use super::super::plan::{Bound, QuantileLimit};
 use super::super::proportion::Proportion;
@@ -27,7 +28,9 @@ pub(super) struct LatencyQuantile {
     lateness: Proportion,
     reference: Reference,
     company: Company,
-    /// Answers in later buckets than this are late. `None` as long as too little is known of the baseline.
+    /// In microseconds. `None` as long as too little is known of the baseline.
+    limit: Option<f64>,
+    /// Answers in later buckets than this are late.
     last_in_time: Option<usize>,
     candidate: Durations,
     baseline: Durations,
@@ -42,6 +45,7 @@ impl LatencyQuantile {
             lateness: Proportion::new(late, terms),
             reference: Reference::default(),
             company: Company::Beside,
+            limit: None,
             last_in_time: None,
             candidate: Durations::default(),
             baseline: Durations::default(),
@@ -55,11 +59,16 @@ impl LatencyQuantile {
     }
 
     fn set_bound(&mut self) {
-        let micros = match self.bound {
-            Bound::Above(most) => Some(most.as_micros() as f64),
-            Bound::AboveBaseline(more) => self.usual().map(|micros| micros * (1.0 + more)),
+        (self.limit, self.last_in_time) = match self.bound {
+            Bound::Above(most) => {
+                let micros = most.as_micros() as u64;
+                (Some(micros as f64), Some(histogram::bucket(micros)))
+            }
+            Bound::AboveBaseline(more) => {
+                let micros = self.usual().map(|micros| micros * (1.0 + more));
+                (micros, micros.map(ends_nearest))
+            }
         };
-        self.last_in_time = micros.map(|micros| histogram::bucket(micros as u64));
     }
 
     /// The baseline's quantile, once enough is known of it.
@@ -73,11 +82,13 @@ impl LatencyQuantile {
         let Some(last) = self.last_in_time else { return Counts::default() };
         Counts::new(total(&figures.durations), beyond(&figures.durations, last))
     }
+}
 
-    fn limit_ms(&self) -> Option<f64> {
-        let bound = upper_bound(self.last_in_time?);
-        bound.is_finite().then_some(bound / 1e3)
-    }
+/// The bucket whose end is nearest, as a ratio.
+fn ends_nearest(micros: f64) -> usize {
+    let bucket = histogram::bucket(micros as u64);
+    let (low, high) = (lower_bound(bucket), upper_bound(bucket));
+    if low > 0.0 && micros / low < high / micros { bucket - 1 } else { bucket }
 }
 
 impl Guard for LatencyQuantile {
@@ -109,7 +120,7 @@ impl Guard for LatencyQuantile {
             sense: Sense::AtMost,
             candidate: self.candidate.quantile_ms(self.quantile()),
             baseline: self.baseline.quantile_ms(self.quantile()),
-            limit: self.limit_ms(),
+            limit: self.limit.map(|micros| micros / 1e3),
             requests: total(self.candidate.counts()),
         };
         self.lateness.finding().row(measured, self.lateness.terms, pace)

@@ -21,7 +21,7 @@
 pub const ALTERNATIVES: usize = 9;
 
 /// What is bet on the start; the rest is for later epochs.
-const AT_THE_START: f64 = 0.5;
+const AT_THE_START: f64 = 0.75;
 /// After k epochs (k+1) to this power is left of the rest.
 const LEFT: f64 = -0.25;
 /// Beyond these no logarithm goes: far from what could matter, far from infinity.
@@ -94,7 +94,7 @@ fn left_after(epochs: u64) -> f64 {
 }
 
 /// ln Σ exp.
-fn ln_sum(terms: &[f64]) -> f64 {
+pub(super) fn ln_sum(terms: &[f64]) -> f64 {
     let most = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if most.is_infinite() {
         return most;
