@@ -7,11 +7,12 @@
 //! holds the same t to both sides. While the baseline has no share, t stays what it was.
 
 use super::super::durations::{Durations, Reference, beyond, lower_bound, total};
-use super::super::finding::{Measured, Sense};
+use super::super::finding::Measured;
 use super::super::plan::{Bound, QuantileLimit};
 use super::super::proportion::Proportion;
 use super::super::sequential::Counts;
 use super::super::terms::{Company, Pace, Terms};
+use super::super::words::Times;
 use super::super::{Figures, Look, Row};
 use super::Guard;
 use crate::model::histogram::{self, upper_bound};
@@ -114,15 +115,15 @@ impl Guard for LatencyQuantile {
     }
 
     fn row(&self, pace: &Pace) -> Row {
-        let measured = Measured {
-            guard: format!("latency_p{}", self.percent),
-            unit: "ms",
-            sense: Sense::AtMost,
+        let times = Times {
+            what: &format!("the {}th percentile", self.percent),
+            answers: total(self.candidate.counts()),
             candidate: self.candidate.quantile_ms(self.quantile()),
             baseline: self.baseline.quantile_ms(self.quantile()),
             limit: self.limit.map(|micros| micros / 1e3),
-            requests: total(self.candidate.counts()),
+            bound: self.bound,
         };
+        let measured = Measured::times(format!("latency_p{}", self.percent), times);
         self.lateness.finding().row(measured, self.lateness.terms, pace)
     }
 }

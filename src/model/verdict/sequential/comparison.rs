@@ -99,7 +99,7 @@ impl Comparison {
 
     fn end_block(&mut self) {
         let (candidate, baseline) = (std::mem::take(&mut self.candidate), std::mem::take(&mut self.baseline));
-        let says_nothing = candidate.trials == 0 || baseline.trials == 0 || candidate.hits + baseline.hits == 0;
+        let says_nothing = candidate.trials == 0 || baseline.trials == 0 || (candidate.hits == 0 && baseline.hits == 0);
         if !self.block_counts || says_nothing {
             return;
         }

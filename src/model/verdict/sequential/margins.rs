@@ -59,3 +59,51 @@ fn binomial(candidate: Counts, baseline: Counts, multiples: &[f64; ALTERNATIVES]
     let hits = candidate.hits as f64 + baseline.hits as f64;
     multiples.map(|multiple| candidate.hits as f64 * multiple.ln() - hits * ((multiple - 1.0) * part).ln_1p())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MULTIPLES: [f64; ALTERNATIVES] = [1.0, 1.3, 2.0, 3.0, 5.0, 14.0, 40.0, 300.0, 1e4];
+
+    /// P(x) of the hypergeometric distribution, from whole numbers.
+    fn chance(candidate: u64, baseline: u64, hits: u64, x: u64) -> f64 {
+        let choose = |n: u64, k: u64| (0..k).fold(1.0, |product, i| product * (n - i) as f64 / (i + 1) as f64);
+        choose(candidate, x) * choose(baseline, hits - x) / choose(candidate + baseline, hits)
+    }
+
+    proptest! {
+        #[test]
+        fn a_ratio_is_one_on_average_where_hits_are_as_frequent_at_both(c in 1_u64..40, b in 1_u64..40, part in 0.0..1.0) {
+            let hits = ((c + b) as f64 * part) as u64;
+            let mut means = [0.0; ALTERNATIVES];
+            for x in hits.saturating_sub(b)..=hits.min(c) {
+                let ratios = log_ratios(Counts::new(c, x), Counts::new(b, hits - x), &MULTIPLES);
+                (0..ALTERNATIVES).for_each(|i| means[i] += chance(c, b, hits, x) * ratios[i].exp());
+            }
+            for mean in means {
+                prop_assert!((mean - 1.0).abs() < 1e-9, "{means:?}");
+            }
+        }
+
+        #[test]
+        fn the_more_of_the_hits_are_the_candidates_the_larger_is_a_ratio(c in 2_u64..300, b in 2_u64..300, hits in 1_u64..200) {
+            let range = hits.saturating_sub(b)..=hits.min(c);
+            let all: Vec<_> = range.map(|x| log_ratios(Counts::new(c, x), Counts::new(b, hits - x), &MULTIPLES)).collect();
+            for (fewer, more) in all.iter().zip(all.iter().skip(1)) {
+                prop_assert!((1..ALTERNATIVES).all(|i| fewer[i] < more[i]));
+            }
+        }
+
+        #[test]
+        fn with_many_hits_the_ratio_is_no_larger_than_the_exact_one(c in 100_u64..200, b in 100_u64..200, x in 20_u64..60) {
+            let (candidate, baseline) = (Counts::new(c, x), Counts::new(b, 62 - x));
+            let (exact, bound) = (log_ratios(candidate, baseline, &MULTIPLES), binomial(candidate, baseline, &MULTIPLES));
+            // On average, not for each x: a bound of the mean that is divided by.
+            let mean = |ratios: &[f64; ALTERNATIVES], i: usize| x as f64 * MULTIPLES[i].ln() - ratios[i];
+            prop_assert!((0..ALTERNATIVES).all(|i| mean(&exact, i) <= mean(&bound, i) + 1e-9));
+        }
+    }
+}
