@@ -1,8 +1,8 @@
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
-use super::super::plan::{Bound, QuantileLimit};
-use super::super::{Figures, Row};
+use super::super::plan::{Bound, PrometheusGuard, QuantileLimit, Threshold};
+use super::super::{Figures, Reading, Row, Said};
 use super::*;
 use crate::model::histogram::{self, BUCKETS};
 
@@ -392,4 +392,171 @@ proptest! {
             }
         }
     }
+}
+
+/// A judge with these guards, told of looks a second apart; gives the verdict after each.
+fn told(guards: &Guards, looks: Vec<Look>) -> Vec<Vec<Row>> {
+    let mut judge = Judge::new(guards, 0.999, 20);
+    judge.begin_step(Timestamp::UNIX_EPOCH, share(TEN));
+    let mut verdict = |(second, look): (usize, Look)| {
+        judge.look(&Look { at: Timestamp::from_second(second as i64 + 1).unwrap(), ..look });
+        let verdict = judge.verdict();
+        assert_eq!(judge.has_failed(), verdict.status == Status::Fail);
+        verdict.rows
+    };
+    looks.into_iter().enumerate().map(&mut verdict).collect()
+}
+
+fn statuses(verdicts: &[Vec<Row>]) -> Vec<Status> {
+    verdicts.iter().map(|rows| rows[0].status).collect()
+}
+
+const fn none() -> Guards {
+    Guards {
+        error_rate: None,
+        latency_quantiles: Vec::new(),
+        latency_mean: None,
+        websocket_success: None,
+        unhealthy_for: None,
+        connect_failures: u32::MAX,
+        prometheus: Vec::new(),
+        http: Vec::new(),
+    }
+}
+
+#[test]
+fn three_attempts_in_a_row_that_cannot_connect_are_a_hard_failure_and_fewer_are_none() {
+    let looks = [0, 2, 0, 3].map(|connect_failures| Look { connect_failures, ..nothing() });
+    let verdicts = told(&Guards { connect_failures: 3, ..none() }, looks.into());
+    assert_eq!(statuses(&verdicts), [Status::Pass, Status::Pass, Status::Pass, Status::Fail]);
+    let row = &verdicts[3][0];
+    assert!(row.hard);
+    assert_eq!(row.why, "3 attempts in a row could not connect to the candidate; 3 are too many");
+}
+
+#[test]
+fn a_candidate_that_is_unhealthy_for_too_long_is_a_hard_failure_and_one_that_recovers_is_none() {
+    let guards = Guards { unhealthy_for: Some(Duration::from_secs(3)), ..none() };
+    let healthy = |healthy: &[bool]| {
+        let look = |&candidate_is_healthy| Look { candidate_is_healthy, ..nothing() };
+        statuses(&told(&guards, healthy.iter().map(look).collect())).pop().unwrap()
+    };
+    assert_eq!(healthy(&[true, false, false, false]), Status::Pass, "two seconds");
+    assert_eq!(healthy(&[true, false, false, false, false]), Status::Fail);
+    assert_eq!(healthy(&[true, false, false, true, false, false]), Status::Pass);
+}
+
+#[test]
+fn a_process_that_stood_still_does_not_hold_the_time_against_the_candidate() {
+    let guards = Guards { unhealthy_for: Some(Duration::from_secs(30)), ..none() };
+    let mut judge = Judge::new(&guards, 0.999, 20);
+    for second in [1, 2, 3600] {
+        let at = Timestamp::from_second(second).unwrap();
+        judge.look(&Look { at, candidate_is_healthy: false, ..nothing() });
+    }
+    assert!(!judge.has_failed(), "{:?}", judge.verdict());
+}
+
+#[test]
+fn a_guard_outside_has_to_say_twice_in_a_row_what_is_bad_and_silence_is_neither() {
+    let prometheus = PrometheusGuard {
+        name: "checkout".to_owned(),
+        url: String::new(),
+        query: String::new(),
+        threshold: Threshold::Above(0.01),
+        every: Duration::from_secs(15),
+    };
+    let guards = Guards { prometheus: vec![prometheus], connect_failures: u32::MAX, ..none() };
+    let look = |said: Said| {
+        let reading = Reading { guard: "checkout".to_owned(), said };
+        Look { readings: vec![reading], ..nothing() }
+    };
+    let said = [
+        Said::Value(0.005),
+        Said::Value(0.02),
+        Said::Nothing("it could not be reached".to_owned()),
+        Said::Value(0.02),
+        Said::Value(f64::NAN),
+        Said::Value(0.02),
+        Said::Value(0.02),
+    ];
+    let verdicts = told(&guards, said.map(look).into());
+    let rows: Vec<_> = verdicts.iter().map(|rows| rows.iter().find(|row| row.guard == "checkout").unwrap()).collect();
+    let statuses: Vec<_> = rows.iter().map(|row| row.status.label()).collect();
+    assert_eq!(statuses, ["pass", "undecided", "undecided", "undecided", "undecided", "undecided", "fail"]);
+    assert_eq!(rows[1].why, "0.02 is above 0.01; once is not enough to go back");
+    assert_eq!(rows[2].why, "it could not be reached");
+}
+
+#[test]
+fn websockets_that_nobody_asks_for_hold_nothing_up_and_refused_ones_fail() {
+    let guards = Guards { websocket_success: Some(share(95.0)), ..none() };
+    let look = |handshakes, handshakes_failed| Look {
+        candidate: Figures { handshakes, handshakes_failed, ..Figures::default() },
+        baseline: Figures { handshakes: 9 * handshakes, ..Figures::default() },
+        ..nothing()
+    };
+    let verdicts = told(&guards, vec![look(0, 0), look(10, 1), look(10, 9), look(10, 9)]);
+    assert_eq!(statuses(&verdicts), [Status::Pass, Status::Undecided, Status::Fail, Status::Fail]);
+    assert_eq!(
+        verdicts[3][0].why,
+        "11 of 30 WebSocket handshakes succeeded (36.67 %), less than the limit of 95 % and than at the baseline (270 of \
+         270, 100 %): certain to 99.9 %"
+    );
+}
+
+/// So many answers at the candidate, each of which takes so many ms, beside nine times as many at the baseline.
+fn answers(count: u64, ms: u64, baseline_ms: u64) -> Look {
+    let of = |count: u64, ms: u64| {
+        let mut durations = vec![0; BUCKETS];
+        durations[histogram::bucket(ms * 1000)] = count;
+        Figures { attempts: count, durations, ..Figures::default() }
+    };
+    Look { candidate: of(count, ms), baseline: of(9 * count, baseline_ms), ..nothing() }
+}
+
+#[test]
+fn a_candidate_slower_than_the_limit_and_the_baseline_fails_by_its_percentile_and_by_its_mean() {
+    let absolute = Bound::Above(Duration::from_millis(200));
+    for (bound, limit) in [(absolute, "the limit of 200 ms"), (Bound::AboveBaseline(0.5), "(the baseline's and 50 %)")] {
+        let quantile = vec![QuantileLimit { percent: 95, bound }];
+        let guards = Guards { latency_quantiles: quantile, latency_mean: Some(bound), ..none() };
+        let mut looks = vec![answers(10, 100, 100); 3];
+        assert_eq!(statuses(&told(&guards, looks.clone())).pop(), Some(Status::Pass));
+        looks.extend(vec![answers(10, 600, 100); 12]);
+        let rows = told(&guards, looks).pop().unwrap();
+        for row in rows.iter().take(2) {
+            assert_eq!((row.status, row.unit, row.requests), (Status::Fail, "ms", 150), "{row:?}");
+            assert!(row.why.contains(limit) && row.why.contains("certain to 99.9 %"), "{}", row.why);
+        }
+    }
+}
+
+#[test]
+fn answers_slow_at_both_are_no_reason_to_go_back() {
+    let bound = Bound::Above(Duration::from_millis(200));
+    let quantile = vec![QuantileLimit { percent: 95, bound }];
+    let guards = Guards { latency_quantiles: quantile, latency_mean: Some(bound), ..none() };
+    let verdicts = told(&guards, vec![answers(50, 600, 600); 50]);
+    assert_eq!(statuses(&verdicts).pop(), Some(Status::Undecided));
+    let why = &verdicts[49][0].why;
+    assert!(why.contains("the 95th percentile of 2500 answers is 6") && why.contains("but so is the baseline"), "{why}");
+}
+
+#[test]
+fn a_limit_that_follows_the_baseline_says_so_where_there_is_none() {
+    let quantile = vec![QuantileLimit { percent: 95, bound: Bound::AboveBaseline(0.5) }];
+    let mut judge = Judge::new(&Guards { latency_quantiles: quantile, ..none() }, 0.999, 20);
+    judge.begin_step(Timestamp::UNIX_EPOCH, share(100.0));
+    judge.look(&Look { baseline: Figures::default(), ..answers(100, 50, 50) });
+    let row = judge.verdict().rows.swap_remove(0);
+    assert_eq!((row.status, row.limit, row.needs), (Status::Undecided, None, 0));
+    assert_eq!(row.why, "the limit follows the baseline, which has had no traffic in this rollout");
+}
+
+#[test]
+fn guards_share_the_chance_of_a_false_alarm() {
+    let fails_at = |guards: &Guards| Judge::new(guards, 0.999, 20).verdict().rows[0].fails_at;
+    let (one, four) = (fails_at(&errors()), fails_at(&usual()));
+    assert!((1000.0..1100.0).contains(&one) && (four / one - 4.0).abs() < 1e-6, "{one}, {four}");
 }

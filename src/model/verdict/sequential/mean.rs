@@ -91,7 +91,9 @@ mod tests {
 
     fn durations(micros: &[u64]) -> Vec<u64> {
         let mut counts = vec![0; BUCKETS];
-        micros.iter().for_each(|&micros| counts[histogram::bucket(micros)] += 1);
+        for &micros in micros {
+            counts[histogram::bucket(micros)] += 1;
+        }
         counts
     }
 

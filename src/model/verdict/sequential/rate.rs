@@ -102,7 +102,9 @@ mod tests {
         fn one_look_at_many_is_worth_as_much_as_many_looks(looks in proptest::collection::vec((0..50_u64, 0..50_u64), 1..20)) {
             let looks: Vec<_> = looks.into_iter().map(|(trials, hits)| Counts::new(trials, hits)).collect();
             let (mut one, mut many) = (Rate::new(0.05, 1e6), Rate::new(0.05, 1e6));
-            looks.iter().for_each(|counts| many.observe(*counts));
+            for counts in &looks {
+                many.observe(*counts);
+            }
             one.observe(looks.iter().fold(Counts::default(), |sum, counts| sum.and(*counts)));
             prop_assert!((one.log_evidence() - many.log_evidence()).abs() < 1e-6);
         }
