@@ -5,7 +5,9 @@ the candidate was sent and what failed there is counted by the proxy (`pointsman
 by the load. Times are those of the rollout's own timeline, from the candidate's first share to the rollback.
 """
 import datetime
+import os
 import re
+import signal
 import time
 
 from . import native, programs, results
@@ -78,7 +80,9 @@ def one(binary, scenario, number):
         admin = proxy.admin()
         programs.eventually("the load is in its stride", lambda: load.answered() > 1000)
         if green is None:
+            worker = candidate.worker()
             candidate.child.kill()
+            os.kill(worker, signal.SIGKILL)
             programs.eventually("nobody listens", lambda: not programs.accepts(candidate.port))
         status, begun = admin.ask("POST", "/api/v1/services/shop/rollouts", {"to": "green", **PLAN, **plan})
         if status != 201:
