@@ -1,3 +1,5 @@
+//! The machine: where each input leads, from each state, and what never happens.
+
 use proptest::prelude::*;
 
 use super::super::plan::{Approval, Approver, Gate, OnTimeout, Plan, Validation, Validator, WarmUp};
