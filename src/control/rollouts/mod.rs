@@ -17,6 +17,7 @@ mod progress;
 mod ready;
 mod scheduled;
 mod validated;
+mod wishes;
 
 use std::collections::HashMap;
 use std::sync::Arc;

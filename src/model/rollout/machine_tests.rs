@@ -1,4 +1,4 @@
-//! The machine: where each input leads, from each state, and what never happens.
+//! Whatever is said to a rollout, in whatever order: nobody is left where nobody watches over them.
 
 use proptest::prelude::*;
 
