@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// A proxy that is started anew is waited for; longer than this, and nobody knows.
 const AWAY: Duration = Duration::from_secs(120);
 
+/// The exit code of who was interrupted (128 and the number of the signal).
+pub(super) const INTERRUPTED: u8 = 130;
+
 /// What the end of a wait means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -78,7 +81,7 @@ pub(super) async fn follow(
                 "\ninterrupted; rollout {id} goes on: look with `pointsman rollout status {service}`, \
                  end it with `pointsman rollout abort {service}`"
             );
-            Ok(ExitCode::from(130))
+            Ok(ExitCode::from(INTERRUPTED))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `rollout start`: the wish, as the command line has it, made into a request.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -11,17 +11,16 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use serde_json::{Map, Value, json};
 
+use super::following::INTERRUPTED;
 use super::{following, last, shown};
-use crate::admin::wire::{Rollout, Scheduled};
+use crate::admin::wire::{Jobs, Rollout, Scheduled};
 use crate::cli::Output;
 use crate::cli::client::Client;
-use crate::cli::output::{say, say_json, time};
+use crate::cli::output::{plain, say, say_json, time};
 use crate::cli::traffic::named;
 
 /// From one look to the next at whether a scheduled rollout has begun.
 const LOOK: Duration = Duration::from_millis(500);
-/// A scheduled rollout that has not begun so long after its time will not be waited for.
-const OVERDUE: Duration = Duration::from_secs(120);
 
 /// What `rollout start` is told.
 #[derive(Debug, Args)]
@@ -78,8 +77,10 @@ pub(super) async fn run(args: StartArgs, client: &Client, output: Output) -> any
         if !args.wait {
             return Ok(ExitCode::SUCCESS);
         }
-        let id = begun(&first, before.as_ref(), &scheduled, client).await?;
-        return following::follow(&first, &id, None, client, output).await;
+        return match begun(&first, before.as_ref(), &scheduled, client).await? {
+            Some(id) => following::follow(&first, &id, None, client, output).await,
+            None => Ok(ExitCode::from(INTERRUPTED)),
+        };
     }
     let rollout: Rollout = serde_json::from_value(answer)?;
     if args.wait {
@@ -102,24 +103,44 @@ fn show_scheduled(scheduled: &Scheduled, output: Output) -> anyhow::Result<()> {
     }
 }
 
-/// Waits until the scheduled rollout has begun; its number.
+/// Waits until the scheduled rollout has begun; its number. Whoever interrupts that leaves it scheduled.
 async fn begun(
     service: &str,
     before: Option<&Rollout>,
     scheduled: &Scheduled,
     client: &Client,
-) -> anyhow::Result<String> {
-    let wait = scheduled.at.map(|at| at.duration_since(Timestamp::now()));
-    let wait = wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default();
-    let deadline = Instant::now() + wait + OVERDUE;
-    while Instant::now() < deadline {
-        let newest = last(service, client).await?;
-        if let Some(new) = newest.filter(|new| before.is_none_or(|old| old.id != new.id)) {
-            return Ok(new.id);
+) -> anyhow::Result<Option<String>> {
+    let begins = async {
+        loop {
+            let newest = last(service, client).await?;
+            if let Some(new) = newest.filter(|new| before.is_none_or(|old| old.id != new.id)) {
+                return Ok(Some(new.id));
+            }
+            given_up(scheduled.job, client).await?;
+            tokio::time::sleep(LOOK).await;
         }
-        tokio::time::sleep(LOOK).await;
+    };
+    tokio::select! {
+        id = begins => id,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            let job = scheduled.job;
+            eprintln!("\ninterrupted; the rollout begins all the same: call it off with `pointsman jobs cancel {job}`");
+            Ok(None)
+        }
     }
-    bail!("the rollout has not begun; `pointsman jobs --dead` says why, if job {} has failed", scheduled.job)
+}
+
+/// Says why, where the job will not begin anything any more.
+async fn given_up(job: u64, client: &Client) -> anyhow::Result<()> {
+    for state in ["dead", "cancelled"] {
+        let found: Jobs = client.get(&format!("/api/v1/jobs?state={state}&limit=1000")).await?;
+        if let Some(found) = found.jobs.iter().find(|found| found.id == job) {
+            let why = found.last_error.as_deref().unwrap_or("nobody has said why");
+            bail!("the rollout was not begun; job {job} is {state}: {}", plain(why));
+        }
+    }
+    Ok(())
 }
 
 /// The keys of the plan that are to be another way.

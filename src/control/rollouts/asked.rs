@@ -1,6 +1,7 @@
 //! What can be asked of the controller about rollouts, and what it answers.
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::rollout::{Freezes, RolloutId};
@@ -97,4 +98,30 @@ pub struct RolloutReceipt {
     pub version: u64,
     /// Whether anything was changed.
     pub changed: bool,
+}
+
+/// What was asked, for the audit log and to tell one request from another.
+pub(super) fn start_asked(start: &RolloutStart) -> Value {
+    json!({
+        "services": start.services.iter().map(ServiceName::as_str).collect::<Vec<_>>(),
+        "to": start.to.as_str(),
+        "plan": start.overrides,
+        "override_freeze": start.freeze == Freezes::Overridden,
+        "at": start.at.map(|at| at.to_string()),
+    })
+}
+
+/// As it was answered before.
+pub(super) fn started_from(value: &Value) -> Option<RolloutStarted> {
+    let version = value.get("version")?.as_u64()?;
+    match value.get("job") {
+        Some(job) => Some(RolloutStarted::Scheduled { job: job.as_u64()?, version }),
+        None => Some(RolloutStarted::Begun { id: RolloutId(value.get("rollout")?.as_u64()?), version }),
+    }
+}
+
+/// As it was answered before.
+pub(super) fn receipt_from(value: &Value) -> Option<RolloutReceipt> {
+    let id = RolloutId(value.get("rollout")?.as_u64()?);
+    Some(RolloutReceipt { id, version: value.get("version")?.as_u64()?, changed: true })
 }

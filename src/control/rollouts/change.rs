@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::asked::{receipt_from, start_asked, started_from};
 use super::wishes::{input, no_rollout};
 use super::{scheduled, validated};
 use crate::control::command::{Origin, Rejected, RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish, Validated};
@@ -343,28 +344,4 @@ impl Controller {
 
 fn cause(origin: &Origin, done: &str) -> String {
     origin.reason.as_ref().map_or_else(|| done.to_owned(), |reason| format!("{done}: {reason}"))
-}
-
-/// What was asked, for the audit log and to tell one request from another.
-pub(in crate::control) fn start_asked(start: &RolloutStart) -> Value {
-    json!({
-        "services": start.services.iter().map(ServiceName::as_str).collect::<Vec<_>>(),
-        "to": start.to.as_str(),
-        "plan": start.overrides,
-        "override_freeze": start.freeze == rollout::Freezes::Overridden,
-        "at": start.at.map(|at| at.to_string()),
-    })
-}
-
-fn started_from(value: &Value) -> Option<RolloutStarted> {
-    let version = value.get("version")?.as_u64()?;
-    match value.get("job") {
-        Some(job) => Some(RolloutStarted::Scheduled { job: job.as_u64()?, version }),
-        None => Some(RolloutStarted::Begun { id: RolloutId(value.get("rollout")?.as_u64()?), version }),
-    }
-}
-
-pub(super) fn receipt_from(value: &Value) -> Option<RolloutReceipt> {
-    let id = RolloutId(value.get("rollout")?.as_u64()?);
-    Some(RolloutReceipt { id, version: value.get("version")?.as_u64()?, changed: true })
 }

@@ -15,7 +15,7 @@ use crate::control::outgoing::{Answered, Ask, Client};
 use crate::control::running::Shared;
 use crate::model::names::ServiceName;
 use crate::model::rollout::Rollout;
-use crate::model::verdict::plan::{HttpGuard, PrometheusGuard};
+use crate::model::verdict::plan::{Guards, HttpGuard, PrometheusGuard};
 use crate::model::verdict::{Reading, Said};
 
 /// How long a Prometheus server may take.
@@ -38,17 +38,18 @@ impl Outside {
             return;
         }
         let guards = &rollout.plan.guards;
+        let from = rollout.services.iter().find(|m| m.service == *service).map(|m| m.from.live().to_string());
+        let baseline = from.unwrap_or_default();
+        let names = Names { service: service.as_str(), candidate: rollout.to.as_str(), baseline: &baseline };
         for guard in &guards.prometheus {
-            let query = placed(&guard.query, rollout, service);
-            let (guard, client) = (PrometheusGuard { query, ..guard.clone() }, shared.client.clone());
+            let (guard, client) = (names.of_prometheus(guard), shared.client.clone());
             self.every(guard.every, guard.name.clone(), move || {
                 let (client, guard) = (client.clone(), guard.clone());
                 async move { queried(&client, &guard).await }
             });
         }
         for guard in &guards.http {
-            let url = placed(&guard.url, rollout, service);
-            let (guard, client) = (HttpGuard { url, ..guard.clone() }, shared.client.clone());
+            let (guard, client) = (names.of_http(guard), shared.client.clone());
             self.every(guard.every, guard.name.clone(), move || {
                 let (client, guard) = (client.clone(), guard.clone());
                 async move { asked(&client, &guard).await }
@@ -81,12 +82,40 @@ impl Outside {
     }
 }
 
-/// `{service}`, `{candidate}` and `{baseline}` in their places.
-fn placed(text: &str, rollout: &Rollout, service: &ServiceName) -> String {
-    let from = rollout.services.iter().find(|m| m.service == *service).map(|m| m.from.live().to_string());
-    text.replace("{service}", service.as_str())
-        .replace("{candidate}", rollout.to.as_str())
-        .replace("{baseline}", &from.unwrap_or_default())
+/// What is meant in questions by `{service}`, `{candidate}` and `{baseline}`.
+pub(super) struct Names<'a> {
+    pub(super) service: &'a str,
+    pub(super) candidate: &'a str,
+    pub(super) baseline: &'a str,
+}
+
+impl Names<'_> {
+    fn placed(&self, text: &str) -> String {
+        let text = text.replace("{service}", self.service).replace("{candidate}", self.candidate);
+        text.replace("{baseline}", self.baseline)
+    }
+
+    fn of_prometheus(&self, guard: &PrometheusGuard) -> PrometheusGuard {
+        PrometheusGuard { query: self.placed(&guard.query), ..guard.clone() }
+    }
+
+    fn of_http(&self, guard: &HttpGuard) -> HttpGuard {
+        HttpGuard { url: self.placed(&guard.url), ..guard.clone() }
+    }
+}
+
+/// Asks each of these guards once, all at the same time.
+pub(super) async fn once(guards: &Guards, names: &Names<'_>, client: &Client) -> Vec<Reading> {
+    let mut asking = JoinSet::new();
+    for guard in guards.prometheus.iter().map(|guard| names.of_prometheus(guard)) {
+        let client = client.clone();
+        asking.spawn(async move { Reading { said: queried(&client, &guard).await, guard: guard.name } });
+    }
+    for guard in guards.http.iter().map(|guard| names.of_http(guard)) {
+        let client = client.clone();
+        asking.spawn(async move { Reading { said: asked(&client, &guard).await, guard: guard.name } });
+    }
+    asking.join_all().await
 }
 
 /// Asks `/api/v1/query` (Prometheus HTTP API, instant queries).

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::change::{RolloutCommand, receipt_from};
+use super::asked::receipt_from;
+use super::change::RolloutCommand;
 use crate::control::command::{Origin, Rejected, RolloutReceipt, Validated};
 use crate::control::controller::{Command, Controller};
 use crate::control::handle::Handle;

@@ -28,6 +28,7 @@ use crate::control::controller::Command;
 use crate::control::events;
 use crate::control::handle::{Handle, unknown};
 use crate::control::prober::{Target, targets};
+use crate::control::rollouts::outside::{self, Names};
 use crate::control::rollouts::scheduled;
 use crate::control::running::Running;
 use crate::model::names::{GroupName, ServiceName};
@@ -83,18 +84,22 @@ impl Handle {
         };
         let plan = scheduled::plan(&self.shared, &start)?;
         let running = self.shared.running.load_full();
-        let scene = self.scene(&drill, &plan, &running)?;
+        let mut scene = self.scene(&drill, &plan, &running)?;
+        let baseline = running.desired.services[drill.service.as_str()].split.live().clone();
         let begun = Instant::now();
+        let names =
+            Names { service: drill.service.as_str(), candidate: drill.to.as_str(), baseline: baseline.as_str() };
+        scene.readings = outside::once(&plan.guards, &names, &self.shared.client).await;
         let runs = runs(&scene).await;
         let view = DrillView {
             service: drill.service.clone(),
             to: drill.to.clone(),
-            baseline: running.desired.services[drill.service.as_str()].split.live().clone(),
+            baseline,
             path: scene.path.clone(),
             share: drill.share,
             seconds: begun.elapsed().as_secs_f64(),
             on_failure: consequence::of(&running.desired, &start, &plan),
-            not_drilled: not_drilled(&plan, &scene),
+            not_drilled: not_drilled(&plan, &scene, &runs),
             runs,
         };
         // A controller that is gone keeps no log.
@@ -130,6 +135,7 @@ impl Handle {
             plan,
             path: drill.path.clone().unwrap_or_else(|| usual_path(plan, check)),
             websocket_path: drill.websocket_path.clone().or_else(|| usual_websocket(check)),
+            readings: Vec::new(),
             mark: HeaderValue::from_static("1"),
             candidate,
             baseline,
@@ -175,11 +181,14 @@ fn usual_websocket(check: &Check) -> Option<String> {
 }
 
 /// Guards that no fault was put in for, and why.
-fn not_drilled(plan: &Plan, scene: &Scene<'_>) -> Vec<Undrilled> {
-    let outside = plan.guards.prometheus.iter().map(|g| &g.name).chain(plan.guards.http.iter().map(|g| &g.name));
-    let outside = outside.map(|name| Undrilled {
-        guard: name.clone(),
-        why: "it asks somebody outside, where no fault can be put in".to_owned(),
+fn not_drilled(plan: &Plan, scene: &Scene<'_>, runs: &[DrillRun]) -> Vec<Undrilled> {
+    let says = |name: &str| {
+        let row = runs.first()?.guards.iter().find(|g| g.guard == name)?;
+        Some(format!("; asked now, it says {}: {}", row.status.label(), row.why))
+    };
+    let outside = scene.outside().map(|name| Undrilled {
+        why: format!("no fault can be put in where it asks{}", says(&name).unwrap_or_default()),
+        guard: name,
     });
     let websocket = (plan.guards.websocket_success.is_some() && !scene.can(Fault::Handshakes)).then(|| Undrilled {
         guard: "websocket_success".to_owned(),

@@ -15,8 +15,8 @@ use crate::model::rollout::plan::Plan;
 use crate::model::split::Share;
 use crate::model::verdict::judge::Judge;
 use crate::model::verdict::plan::Bound;
-use crate::model::verdict::{Look, Row, Status};
-use crate::routing::live::{GroupLive, Tally};
+use crate::model::verdict::{Look, Reading, Row, Status};
+use crate::routing::live::{GroupLive, Health, Tally};
 
 /// By the judge's clock, from one request to the next.
 const APART: SignedDuration = SignedDuration::from_millis(100);
@@ -32,6 +32,8 @@ pub(super) struct Scene<'a> {
     pub(super) plan: &'a Plan,
     pub(super) path: String,
     pub(super) websocket_path: Option<String>,
+    /// What the guards outside have said; they are asked once.
+    pub(super) readings: Vec<Reading>,
     pub(super) mark: HeaderValue,
     /// At least one of each.
     pub(super) candidate: Vec<Target>,
@@ -77,6 +79,12 @@ impl Seat {
     }
 }
 
+/// What is seen of the candidate beside requests.
+struct Beside<'a> {
+    health: Health,
+    readings: &'a [Reading],
+}
+
 /// The judge of a run, and the clock that it goes by.
 struct Court {
     judge: Judge,
@@ -97,7 +105,7 @@ impl Court {
     }
 
     /// The judge looks, so much later, at what was counted since the last look.
-    fn look(&mut self, later: SignedDuration, is_healthy: bool, nth: u64) {
+    fn look(&mut self, later: SignedDuration, seen: Beside<'_>, nth: u64) {
         self.at = self.at.checked_add(later).unwrap_or(self.at);
         let since = |seat: &mut Seat| {
             let tally = seat.live.tally();
@@ -109,9 +117,9 @@ impl Court {
             at: self.at,
             candidate: since(&mut self.candidate),
             baseline: since(&mut self.baseline),
-            candidate_is_healthy: is_healthy,
+            candidate_is_healthy: seen.health == Health::Healthy,
             connect_failures: self.candidate.live.connect_failures(),
-            readings: Vec::new(),
+            readings: seen.readings.to_vec(),
         });
         if self.judge.has_failed() {
             let failed = self.rows().into_iter().filter(|row| row.status == Status::Fail);
@@ -127,11 +135,15 @@ impl Court {
 impl Scene<'_> {
     /// The plan's guards that are there for `fault`.
     pub(super) fn guards(&self, fault: Fault) -> impl Iterator<Item = String> {
-        let (plan, own) = (self.plan, Court::new(self.plan).rows());
-        let outside: Vec<_> = plan.guards.prometheus.iter().map(|g| g.name.clone()).collect();
-        let outside: Vec<_> = outside.into_iter().chain(plan.guards.http.iter().map(|g| g.name.clone())).collect();
-        let names = own.into_iter().map(|row| row.guard).filter(move |name| !outside.contains(name));
-        names.filter(move |name| fault.is_noticed_by(name))
+        let outside: Vec<_> = self.outside().collect();
+        let names = Court::new(self.plan).rows().into_iter().map(|row| row.guard);
+        names.filter(move |name| !outside.contains(name) && fault.is_noticed_by(name))
+    }
+
+    /// The plan's guards that ask somebody outside.
+    pub(super) fn outside(&self) -> impl Iterator<Item = String> {
+        let guards = &self.plan.guards;
+        guards.prometheus.iter().map(|g| g.name.clone()).chain(guards.http.iter().map(|g| g.name.clone()))
     }
 
     /// Whether it is known how to put in `fault`.
@@ -160,7 +172,8 @@ impl Scene<'_> {
         if fault == Fault::Unhealthy {
             while sent < MOST_LOOKS && !all_fired(&court) {
                 sent += 1;
-                court.look(LOOKS_APART, false, sent * LOOKS_APART.as_secs().unsigned_abs());
+                let ill = Beside { health: Health::Unhealthy, readings: &[] };
+                court.look(LOOKS_APART, ill, sent * LOOKS_APART.as_secs().unsigned_abs());
             }
             return (self.told(fault, &meant, &court, Counts { sent: 0, hit: 0 }), slowest);
         }
@@ -171,7 +184,9 @@ impl Scene<'_> {
             // On the heap: it holds a connection of every kind.
             let baseline = Box::pin(self.pair(&court, fault, delay, sent, is_hit)).await;
             slowest = slowest.max(Duration::from_micros(baseline.micros.unwrap_or_default()));
-            court.look(APART, true, sent);
+            // Once more than a single bad answer of theirs, which would not count.
+            let heard = if fault == Fault::None && sent <= 2 { &self.readings[..] } else { &[] };
+            court.look(APART, Beside { health: Health::Healthy, readings: heard }, sent);
         }
         (self.told(fault, &meant, &court, Counts { sent, hit }), slowest)
     }
