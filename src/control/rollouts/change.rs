@@ -162,10 +162,8 @@ impl Controller {
         scheduled: Option<u64>,
     ) -> Result<RolloutStarted, Rejected> {
         let fingerprint = format!("rollout {}", start_asked(&start));
-        if let Some(kept) = self.repeated(origin, &fingerprint).await? {
-            if let Some(started) = started_from(&kept) {
-                return Ok(started);
-            }
+        if let Some(started) = self.repeated(origin, &fingerprint).await?.as_ref().and_then(started_from) {
+            return Ok(started);
         }
         self.check_versions(&start.services.iter().collect::<Vec<_>>(), origin)?;
         if let Some(at) = scheduled::later(start.at, Timestamp::now())? {
@@ -215,10 +213,8 @@ impl Controller {
         origin: &Origin,
     ) -> Result<RolloutReceipt, Rejected> {
         let fingerprint = format!("rollout.{} {service}", wish.label());
-        if let Some(kept) = self.repeated(origin, &fingerprint).await? {
-            if let Some(receipt) = receipt_from(&kept) {
-                return Ok(receipt);
-            }
+        if let Some(receipt) = self.repeated(origin, &fingerprint).await?.as_ref().and_then(receipt_from) {
+            return Ok(receipt);
         }
         self.check_versions(&[service], origin)?;
         let desired = &self.running.desired;

@@ -54,7 +54,7 @@ pub(in crate::control) async fn begin_scheduled(
     let plan = plan(shared, &start)?;
     // Of the same key only the first one counts, and it is as durable as the rollout.
     let idempotency_key = Some(format!("job {}", job.id));
-    let origin = Origin { actor, reason, idempotency_key, ..Origin::default() };
+    let origin = Origin { actor, idempotency_key, reason, ..Origin::default() };
     let (reply, answer) = oneshot::channel();
     let starting = Box::new(Starting { start, plan, origin, scheduled: Some(job.id), reply });
     let asked = commands.send(Command::Rollout(RolloutCommand::Start(starting))).await;

@@ -86,7 +86,7 @@ async fn watch(
                 // What it has started may hold its output open for ever.
                 let _ = timeout(FLUSHED, async {
                     if open {
-                        read.await
+                        read.await;
                     }
                 })
                 .await;
