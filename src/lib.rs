@@ -44,6 +44,8 @@
 //! | Heir, Successor | the process that takes over, as it sees itself; as the old one sees it |
 //! | Inherited, Heirloom | listening sockets from another process, or from systemd; one of them |
 //! | Freeze | a time, by the calendar, in which no rollout starts or takes a step |
+//! | Drill, Fault | guards tried out with requests of our own; what goes wrong in it on purpose |
+//! | Stay | a share that a candidate had for a time, as a report tells it |
 //! | Webhook | somebody who is told of events |
 //! | Change, Event | a step of desired state; its line in the audit log |
 //!

@@ -40,34 +40,40 @@ impl Judging for Pointsman {
     }
 }
 
-/// A check each minute of the candidate's last minute; so many failed checks in all roll back.
+/// Every minute: back, if so many checks have failed in all; else a check of the candidate's last minute against fixed
+/// thresholds. That is Flagger's order (`advanceCanary` in its pkg/controller/scheduler.go), so that a rollback comes a
+/// minute after the last check that failed. With Flagger a minute in which nothing came is a failed check.
 pub(crate) struct Poll {
-    threshold: u32,
+    most: u32,
+    quiet: Quiet,
     failed: u32,
     /// The 95th percentile may be this, in microseconds.
     p95: f64,
-    seconds: i64,
+    next: i64,
     attempts: u64,
     failures: u64,
     durations: Vec<u64>,
 }
 
+/// What a minute is in which nothing came.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Quiet {
+    Fails,
+    Passes,
+}
+
 impl Poll {
-    pub(crate) fn new(threshold: u32, p95: f64) -> Self {
-        Self {
-            threshold,
-            failed: 0,
-            p95,
-            seconds: 60,
-            attempts: 0,
-            failures: 0,
-            durations: vec![0; histogram::BUCKETS],
-        }
+    pub(crate) fn new(most: u32, quiet: Quiet, p95: f64) -> Self {
+        let durations = vec![0; histogram::BUCKETS];
+        Self { most, quiet, failed: 0, p95, next: 60, attempts: 0, failures: 0, durations }
     }
 
-    fn is_bad(&self) -> bool {
+    fn check_fails(&self) -> bool {
+        if self.attempts == 0 {
+            return self.quiet == Quiet::Fails;
+        }
         let slow = histogram::quantile(&self.durations, 0.95).is_some_and(|p95| p95 > self.p95);
-        self.attempts > 0 && (self.failures as f64 > 0.05 * self.attempts as f64 || slow)
+        self.failures as f64 > 0.05 * self.attempts as f64 || slow
     }
 }
 
@@ -80,13 +86,16 @@ impl Judging for Poll {
         for (sum, more) in self.durations.iter_mut().zip(&look.candidate.durations) {
             *sum += more;
         }
-        if look.at.as_second() < self.seconds {
+        if look.at.as_second() < self.next {
             return false;
         }
-        self.seconds += 60;
-        self.failed += u32::from(self.is_bad());
+        self.next += 60;
+        if self.failed >= self.most {
+            return true;
+        }
+        self.failed += u32::from(self.check_fails());
         (self.attempts, self.failures) = (0, 0);
         self.durations.fill(0);
-        self.failed >= self.threshold
+        false
     }
 }

@@ -4,7 +4,7 @@ use pointsman::model::histogram::{self, BUCKETS};
 
 use super::dice::{Manner, lognormal};
 use super::judges::guards;
-use super::world::{Looks, Phase, World};
+use super::world::{Failing, Looks, Phase, World};
 use pointsman::model::verdict::plan::Guards;
 
 /// So many scales of durations, within one power of two: where a bound falls within its bucket matters.
@@ -81,6 +81,7 @@ struct Plan {
     shape: Shape,
     is_bad: bool,
     counts_from: u64,
+    failing: Failing,
     phases: Vec<Sketch>,
 }
 
@@ -94,6 +95,7 @@ impl Plan {
             requests_a_second: self.requests_a_second,
             looks: self.looks,
             counts_from: self.counts_from,
+            failing: self.failing,
             late_after: if is_about_time { histogram::bucket(p95 as u64) } else { BUCKETS },
         });
         Load { worlds: worlds.collect(), name: self.name, runs: self.runs, guards: guards(), p95, is_bad: self.is_bad }
@@ -123,22 +125,14 @@ fn bad(name: &'static str, runs: u64, shape: Shape, does: Does, requests_a_secon
         shape,
         is_bad: true,
         counts_from: 0,
+        failing: Failing::Answers,
         phases: steps(600, does, GOOD),
     }
 }
 
 /// A candidate that is as good as the baseline: 100,000 requests in 1,000 seconds.
 fn good(name: &'static str, runs: u64, does: Does, looks: Looks) -> Plan {
-    Plan {
-        name,
-        runs,
-        requests_a_second: 100.0,
-        looks,
-        shape: USUAL,
-        is_bad: false,
-        counts_from: 0,
-        phases: steps(200, does, does),
-    }
+    Plan { looks, is_bad: false, phases: steps(200, does, does), ..bad(name, runs, USUAL, does, 100.0) }
 }
 
 /// Everything that is run; `part` of the rollouts.
@@ -166,6 +160,7 @@ pub(crate) fn all(part: f64) -> Vec<Load> {
         bad("30 % fail, 1,000 a second", 500, USUAL, fails(0.3), 1000.0),
         bad("30 % fail, 1 a second", 1000, USUAL, fails(0.3), 1.0),
         bad("all fail", 1000, USUAL, fails(1.0), 100.0),
+        Plan { failing: Failing::Connections, ..bad("no connection", 1000, USUAL, fails(1.0), 100.0) },
         bad("10 % fail", 2000, USUAL, fails(0.1), 100.0),
         Plan { phases: late, counts_from: 2800, ..bad("30 % fail, after 47 min, at 100 %", 200, USUAL, GOOD, 100.0) },
         bad("p95 doubled", 2000, USUAL, slower(2.0), 100.0),
@@ -176,7 +171,17 @@ pub(crate) fn all(part: f64) -> Vec<Load> {
         good("as good: 0.1 % fail", 10_000, GOOD, Looks::Seconds),
         good("as good: 2 % fail", 10_000, fails(0.02), Looks::Seconds),
         good("as good: 8 % fail", 10_000, fails(0.08), Looks::Seconds),
-        good("as good: 8 % fail, looks after each failure", 500, fails(0.08), Looks::Failures),
+        good("as good: 8 % fail, looks after each failure", 2000, fails(0.08), Looks::Failures),
+        Plan { shape: Shape::TwoHumps, ..good("as good: 2 % fail, two humps", 2000, fails(0.02), Looks::Seconds) },
+        Plan {
+            shape: Shape::Lognormal(1.0),
+            ..good("as good: 2 % fail, lognormal σ = 1", 2000, fails(0.02), Looks::Seconds)
+        },
+        Plan {
+            requests_a_second: 5.0,
+            phases: steps(4000, fails(0.02), fails(0.02)),
+            ..good("as good: 2 % fail, 5 a second", 500, GOOD, Looks::Failures)
+        },
         Plan { phases: outage(GOOD), ..good("as good, both down for 5 min", 500, GOOD, Looks::Seconds) },
         Plan { phases: outage(worse), ..good("0.5 % fail, both down for 5 min", 500, GOOD, Looks::Seconds) },
         Plan {

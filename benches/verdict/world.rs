@@ -40,6 +40,16 @@ pub(crate) struct World {
     pub(crate) late_after: usize,
     /// From when on what happens is counted.
     pub(crate) counts_from: u64,
+    pub(crate) failing: Failing,
+}
+
+/// How attempts at the candidate fail.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Failing {
+    /// It answers 500.
+    Answers,
+    /// It cannot be connected to.
+    Connections,
 }
 
 /// Who decides.
@@ -64,8 +74,7 @@ struct Run<'a> {
     judging: &'a mut dyn Judging,
     look: Look,
     outcome: Outcome,
-    late_after: usize,
-    counts_from: u64,
+    world: &'a World,
 }
 
 fn nothing() -> Figures {
@@ -80,15 +89,19 @@ impl Run<'_> {
         let figures = if at_candidate { &mut self.look.candidate } else { &mut self.look.baseline };
         figures.attempts += 1;
         figures.failures += u64::from(drawn.failed);
-        figures.durations[drawn.bucket] += 1;
+        let connected = !drawn.failed || !at_candidate || self.world.failing == Failing::Answers;
+        figures.durations[drawn.bucket] += u64::from(connected);
+        if at_candidate {
+            self.look.connect_failures = if connected { 0 } else { self.look.connect_failures + 1 };
+        }
         // One in sixteen asks for a WebSocket.
         if bits.is_multiple_of(16) {
             figures.handshakes += 1;
             figures.handshakes_failed += u64::from(drawn.failed);
         }
-        if at_candidate && self.outcome.seconds >= self.counts_from {
+        if at_candidate && self.outcome.seconds >= self.world.counts_from {
             self.outcome.requests += 1;
-            self.outcome.bad += u64::from(drawn.failed || drawn.bucket > self.late_after);
+            self.outcome.bad += u64::from(drawn.failed || drawn.bucket > self.world.late_after);
         }
         at_candidate && drawn.failed
     }
@@ -103,11 +116,12 @@ impl Run<'_> {
     }
 
     fn end(&self) -> Outcome {
-        Outcome { seconds: self.outcome.seconds.saturating_sub(self.counts_from), ..self.outcome }
+        Outcome { seconds: self.outcome.seconds.saturating_sub(self.world.counts_from), ..self.outcome }
     }
 
     /// Whether it is over.
-    fn second(&mut self, world: &World, phase: &Phase, share: u64, rng: &mut Rng) -> bool {
+    fn second(&mut self, phase: &Phase, share: u64, rng: &mut Rng) -> bool {
+        let world = self.world;
         let (whole, rest) = (world.requests_a_second.trunc(), world.requests_a_second.fract());
         let count = whole as u64 + u64::from(rng.f64() < rest);
         for _ in 0..count {
@@ -135,13 +149,7 @@ impl World {
             connect_failures: 0,
             readings: Vec::new(),
         };
-        let mut run = Run {
-            judging,
-            look,
-            outcome: Outcome::default(),
-            late_after: self.late_after,
-            counts_from: self.counts_from,
-        };
+        let mut run = Run { judging, look, outcome: Outcome::default(), world: self };
         for phase in &self.phases {
             if phase.is_step {
                 let share = Share::from_percent(phase.share).expect("a share of this file");
@@ -149,7 +157,7 @@ impl World {
             }
             let share = (phase.share / 100.0 * (1_u64 << 20) as f64).round() as u64;
             for _ in 0..phase.seconds {
-                if run.second(self, phase, share, &mut rng) {
+                if run.second(phase, share, &mut rng) {
                     return run.end();
                 }
             }

@@ -184,13 +184,15 @@ fn time(at: jiff::Timestamp) -> String {
 /// Text from elsewhere in one line, without what Markdown or HTML would make something else of.
 fn plain(text: &str) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    line.chars().fold(String::new(), |mut out, c| {
-        if "\\`*_[]<>|#~".contains(c) && !matches!(c, '_' | '#') {
+    let escaped = line.chars().fold(String::new(), |mut out, c| {
+        if "\\`*<>|~".contains(c) {
             out.push('\\');
         }
         out.push(c);
         out
-    })
+    });
+    // No links; brackets alone are none, and plans have many.
+    escaped.replace("](", "]\\(")
 }
 
 /// A table whose columns are as wide as their widest cell, so that it reads well as it is.

@@ -104,11 +104,12 @@ pub(super) async fn list(
     State(desk): State<Desk>,
     Segments(name): Segments<String>,
     Params(wanted): Params<Wanted>,
+    Extension(caller): Extension<Caller>,
 ) -> Result<Json<Rollouts>, ApiError> {
     // The version first: what is newer than it makes If-Match fail, which is the safe side.
     let version = desk.handle.service(&name).await?.version;
     let found = desk.handle.rollouts(&name, wanted.limit.unwrap_or(FEW).clamp(1, MANY)).await?;
-    Ok(Json(Rollouts { rollouts: found.into_iter().map(|view| Rollout::new(view, version)).collect() }))
+    Ok(Json(Rollouts { rollouts: found.into_iter().map(|view| shown(&desk, &caller, view, version)).collect() }))
 }
 
 /// One rollout; the service's version is the `ETag`.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use super::drains::{DrainChange, DrainReceipt, DrainWish};
+pub use super::rollouts::{RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish, Validated};
 use crate::model::change::ChangeError;
 pub use crate::model::change::Stable;
 pub use crate::model::drain::Part;
@@ -68,40 +70,6 @@ pub enum Replaced {
     Kept,
     /// They are drained, each within its service's `drain.timeout`.
     Drained,
-}
-
-/// What is wanted of a part of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DrainChange {
-    /// The service.
-    pub service: ServiceName,
-    /// The group, or one of its upstreams by its URL.
-    pub part: Part,
-    /// What is to be done.
-    pub wish: DrainWish,
-}
-
-/// What is to be done with a part of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DrainWish {
-    /// No new requests; those under way may end.
-    Begin {
-        /// How long they may take; none: the service's `drain.timeout`.
-        timeout: Option<Duration>,
-        /// Whether it may leave nobody to serve.
-        force: Force,
-    },
-    /// Requests may come again.
-    CallOff,
-}
-
-/// What a change of a drain did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DrainReceipt {
-    /// The version of the desired state after it.
-    pub version: u64,
-    /// Whether anything was changed.
-    pub changed: bool,
 }
 
 /// A change of traffic. Over several services it is one publication, all or none.
@@ -184,100 +152,6 @@ pub struct HoldReceipt {
 pub fn hold_time(text: &str) -> Result<Duration, Rejected> {
     let shown: String = text.chars().take(50).collect();
     period::parse(text).map_err(|wrong| Rejected::InvalidDuration(format!("{shown:?} {wrong}")))
-}
-
-/// A rollout that is to begin.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RolloutStart {
-    /// The services that move in lockstep, at least one.
-    pub services: Vec<ServiceName>,
-    /// The candidate: a group that each of them has.
-    pub to: GroupName,
-    /// An object with any key of `rollout:` in the file: what is to be another way than the first service's plan says.
-    pub overrides: serde_json::Value,
-    /// Whether freezes count.
-    pub freeze: Freezes,
-    /// When it is to begin; none: now.
-    pub at: Option<Timestamp>,
-}
-
-/// What became of the wish to begin a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RolloutStarted {
-    /// It is under way.
-    Begun {
-        /// Its number.
-        id: RolloutId,
-        /// The version of the desired state.
-        version: u64,
-    },
-    /// A job will begin it.
-    Scheduled {
-        /// The job's number.
-        job: u64,
-        /// The version of the desired state, which has not changed.
-        version: u64,
-    },
-}
-
-/// What is to be done with the rollout under way of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RolloutWish {
-    /// Somebody agrees that it goes on.
-    Approve,
-    /// It stays where it is; its guards go on.
-    Pause,
-    /// It goes on.
-    Resume,
-    /// It goes on at once, whatever it waits for, approvals left out.
-    Advance,
-    /// It ends, and everything goes back to the stable split.
-    Abort,
-}
-
-impl RolloutWish {
-    /// Its name in the API.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Approve => "approve",
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Advance => "advance",
-            Self::Abort => "abort",
-        }
-    }
-}
-
-/// What a test of a candidate has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Validated {
-    /// It is well.
-    Passed,
-    /// It is not.
-    Failed,
-}
-
-impl Validated {
-    /// Its name in the API.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// What a wish did to a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RolloutReceipt {
-    /// The rollout.
-    pub id: RolloutId,
-    /// The version of the desired state after it.
-    pub version: u64,
-    /// Whether anything was changed.
-    pub changed: bool,
 }
 
 /// What a change did to one service.

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::command::{Force, Origin, Receipt, Rejected, Replaced, ServiceReceipt};
+use super::command::{Force, Origin, Receipt, Rejected, Replaced};
 use super::compile::compile;
 use super::drains::{self, DrainCommand};
 use super::handover::{Keeping, Step};
@@ -29,7 +29,7 @@ use super::running::{Running, Shared};
 use super::source::Loaded;
 use super::view::ReloadReport;
 use super::{events, fuses};
-use crate::model::change::{Decision, Move, decide};
+use crate::model::change::{Decision, decide};
 use crate::model::names::ServiceName;
 use crate::routing::publish::Publisher;
 use crate::store::{Batch, Event, KeptReceipt, NewEvent};
@@ -256,7 +256,7 @@ impl Controller {
         batch.events.extend(events::rollouts(&old.desired, &decision.desired));
         batch.jobs = self.shared.jobs.validations(&decision.desired);
         let numbered = self.journal.numbered(&batch.events);
-        let mut receipt = receipt(&decision, numbered[..own].last().map(|e| e.id));
+        let mut receipt = receipts::of(&decision, numbered[..own].last().map(|e| e.id));
         receipt.hold = hold_switch::was_held(&old.holds, request);
         if let Some(key) = &origin.idempotency_key {
             receipt.ms = millis(arrived);
@@ -370,23 +370,6 @@ fn patience(request: &Request) -> Duration {
 /// Scoped to the caller: two callers may well choose the same key.
 pub(super) fn stored_key(origin: &Origin, key: &str) -> String {
     format!("{} {key}", origin.actor)
-}
-
-fn receipt(decision: &Decision, event: Option<u64>) -> Receipt {
-    let service = |m: &Move| ServiceReceipt {
-        service: m.service.clone(),
-        before: m.before.clone(),
-        after: m.after.clone(),
-        stable: m.stable.clone(),
-    };
-    Receipt {
-        version: decision.desired.version,
-        changed: decision.changed(),
-        services: decision.moves.iter().map(service).collect(),
-        ms: 0.0,
-        event,
-        hold: None,
-    }
 }
 
 fn kept(request: &Request, key: String, receipt: &Receipt) -> KeptReceipt {

@@ -9,7 +9,7 @@ use super::command::{
     WasHeld,
 };
 use super::view::ReloadReport;
-use crate::model::change::Intent;
+use crate::model::change::{Decision, Intent, Move};
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::period;
 use crate::model::split::{Share, Split};
@@ -264,6 +264,24 @@ pub(super) fn report_from_value(value: &Value) -> Option<ReloadReport> {
         changes: texts("changes")?,
         needs_restart: texts("needs_restart")?,
     })
+}
+
+/// What `decision` has come to; `event` is its line in the audit log.
+pub(super) fn of(decision: &Decision, event: Option<u64>) -> Receipt {
+    let service = |m: &Move| ServiceReceipt {
+        service: m.service.clone(),
+        before: m.before.clone(),
+        after: m.after.clone(),
+        stable: m.stable.clone(),
+    };
+    Receipt {
+        version: decision.desired.version,
+        changed: decision.changed(),
+        services: decision.moves.iter().map(service).collect(),
+        ms: 0.0,
+        event,
+        hold: None,
+    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,16 @@ const ROUTES: &[(&str, &str)] = &[
     ("post", "/api/v1/services/{service}/groups/{group}/drain"),
     ("get", "/api/v1/services/{service}/groups/{group}/drain"),
     ("delete", "/api/v1/services/{service}/groups/{group}/drain"),
+    ("post", "/api/v1/services/{service}/rollouts"),
+    ("get", "/api/v1/services/{service}/rollouts"),
+    ("get", "/api/v1/services/{service}/rollouts/{id}"),
+    ("post", "/api/v1/services/{service}/rollouts/current/{wish}"),
+    ("post", "/api/v1/services/{service}/rollouts/drill"),
+    ("post", "/api/v1/rollouts"),
+    ("get", "/api/v1/rollouts/{id}/report"),
+    ("get", "/rollouts/{id}/approve"),
+    ("post", "/rollouts/{id}/approve"),
+    ("post", "/hooks/alertmanager"),
     ("get", "/healthz"),
     ("get", "/readyz"),
 ];
@@ -62,14 +72,19 @@ async fn the_document_lists_every_route_and_no_other() {
     expected.sort();
     assert_eq!(listed, expected);
     let mut client = Client::connect(proxy.address("admin")).await;
-    // What was never drained is not found.
+    // What was never begun, and never drained, is not found.
+    proxy.post("/api/v1/services/shop/rollouts", serde_json::json!({"to": "green"})).await.expect(201);
+    proxy.post("/api/v1/services/shop/rollback", serde_json::json!({})).await.expect(200);
     client.post("/api/v1/services/shop/groups/green/drain", b"").await.expect(200);
     for (method, path) in &listed {
-        let path = path.replace("{service}", "shop").replace("{group}", "green");
+        let path = path.replace("{service}", "shop").replace("{group}", "green").replace("{id}", "r1");
+        let path = path.replace("{wish}", "abort");
         // An upgrade needs no body, and would take the connection with it.
         let body: &[u8] = if path.ends_with("/upgrade") { br#"{"to":1}"# } else { b"" };
         let answer = client.request(&method.to_uppercase(), &path, &[], Some(body)).await;
-        assert!(!matches!(answer.status, 404 | 405), "{method} {path} is listed and not there: {}", answer.status);
+        // There is none to be steered any more.
+        let is_there = answer.status != 404 || answer.json()["code"] == "no_rollout";
+        assert!(is_there && answer.status != 405, "{method} {path} is listed and not there: {}", answer.status);
     }
 }
 
@@ -99,6 +114,7 @@ async fn every_answer_is_of_the_shape_that_the_document_says() {
     let behind = serde_json::json!({"to": "blue", "hold": "1m"});
     let receipt = proxy.post("/api/v1/services/shop/switch", behind).await.expect(200).json();
     samples.push(("post", "/api/v1/services/{service}/switch", 200, receipt));
+    samples.extend(rollouts(&proxy).await);
     let problem = proxy.post("/api/v1/services/shop/switch", serde_json::json!({"to": "red"})).await.expect(404).json();
     samples.push(("post", "/api/v1/services/{service}/switch", 404, problem));
     let given = serde_json::json!({"document": document(&proxy).await, "samples": samples});
@@ -106,4 +122,31 @@ async fn every_answer_is_of_the_shape_that_the_document_says() {
     std::fs::write(&path, given.to_string()).unwrap();
     let verdict = python_client("openapi_check.py", &["--samples", path.to_str().unwrap()]).await;
     assert_eq!((&verdict["errors"], &verdict["checked"]), (&serde_json::json!([]), &samples.len().into()), "{verdict}");
+}
+
+type Sample = (&'static str, &'static str, u16, Value);
+
+/// A drill, and a rollout from its begin to its end.
+async fn rollouts(proxy: &Proxy) -> Vec<Sample> {
+    let path = "/api/v1/services/shop/rollouts";
+    let drill = serde_json::json!({"to": "green", "requests": 3});
+    let drilled = proxy.post(&format!("{path}/drill"), drill).await.expect(200).json();
+    let plan = serde_json::json!({"to": "green", "approval": {"before": [100]}, "validate": null});
+    let begun = proxy.post(path, plan).await.expect(201).json();
+    let list = proxy.get(path).await.expect(200).json();
+    let ended = proxy.post(&format!("{path}/current/abort"), serde_json::json!({})).await.expect(200).json();
+    let one = proxy.get(&format!("{path}/r1")).await.expect(200).json();
+    let report = proxy.get("/api/v1/rollouts/r1/report").await.expect(200).json();
+    let labels = serde_json::json!({"service": "shop", "pointsman": "rollback"});
+    let alerts = serde_json::json!({"alerts": [{"status": "firing", "labels": labels}]});
+    let alarmed = proxy.post("/hooks/alertmanager", alerts).await.expect(200).json();
+    vec![
+        ("post", "/api/v1/services/{service}/rollouts/drill", 200, drilled),
+        ("post", "/api/v1/services/{service}/rollouts", 201, begun),
+        ("get", "/api/v1/services/{service}/rollouts", 200, list),
+        ("post", "/api/v1/services/{service}/rollouts/current/{wish}", 200, ended),
+        ("get", "/api/v1/services/{service}/rollouts/{id}", 200, one),
+        ("get", "/api/v1/rollouts/{id}/report", 200, report),
+        ("post", "/hooks/alertmanager", 200, alarmed),
+    ]
 }

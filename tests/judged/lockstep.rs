@@ -73,6 +73,8 @@ async fn they_take_each_step_together_to_the_end() {
     // One of them steers both.
     pair.proxy.post("/api/v1/services/api/rollouts/current/advance", json!({})).await.expect(200);
     pair.have(100).await;
+    // What came before the bake does not count for it.
+    is(&pair.proxy, "baking").await;
     ask(&pair.proxy, 5).await;
     is(&pair.proxy, "done").await;
 }

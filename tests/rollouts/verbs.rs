@@ -33,7 +33,7 @@ async fn waiting_shows_each_transition_as_a_line_and_ends_with_0_when_it_is_done
         assert_eq!(seen.iter().filter(|s| *s == line).count(), 1, "{line}\nis not once in\n{text}");
     }
     assert!(text.contains("r1 shop blue → green: done, step 2 of 2 (100 %) after "), "{text}");
-    assert!(text.contains("pointsman report r1") && text.contains("pointsman switch shop blue"), "{text}");
+    assert!(text.contains("pointsman report r1") && text.contains("pointsman rollback shop"), "{text}");
     assert!(!text.contains('\u{1b}'), "colours without a terminal: {text:?}");
     load.nothing_failed().await;
 }
@@ -53,7 +53,12 @@ async fn a_rollback_a_failure_an_open_approval_and_a_missing_verdict_have_codes_
     assert!(text.contains("pointsman rollout approve --wait shop"), "{text}");
     let text = shop.cli(&["rollout", "status", "shop", "--wait"], 3).await;
     assert!(text.contains("awaiting approval"), "{text}");
-    shop.cli(&["rollout", "abort", "shop"], 0).await;
+    let text = shop.cli(&["rollout", "status", "shop"], 0).await;
+    let link = format!("http://{}/rollouts/r2/approve?token=step-1.", shop.proxy.address("admin"));
+    assert!(text.contains(&link), "{link} is not in {text}");
+    // What was there before is not told again.
+    let text = shop.cli(&["rollout", "abort", "shop", "--wait"], 2).await;
+    assert!(text.contains("it was aborted") && !text.contains("it was started"), "{text}");
 
     shop.green.answer(Answer::Plain(500, "no table `carts`".to_owned()));
     let cold = plan(json!({ "warm_up": [{ "path": "/", "times": 1 }] }));

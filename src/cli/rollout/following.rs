@@ -62,9 +62,16 @@ fn no_verdict(rollout: &Rollout) -> bool {
 }
 
 /// Shows what happens to a rollout until there is nothing to wait for. Whoever interrupts that leaves it going.
-pub(super) async fn follow(service: &str, id: &str, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+/// What had happened up to `said` is known already.
+pub(super) async fn follow(
+    service: &str,
+    id: &str,
+    said: Option<Entry>,
+    client: &Client,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
     tokio::select! {
-        code = until_the_end(service, id, client, output) => code,
+        code = until_the_end(service, id, said, client, output) => code,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
             eprintln!(
@@ -76,10 +83,15 @@ pub(super) async fn follow(service: &str, id: &str, client: &Client, output: Out
     }
 }
 
-async fn until_the_end(service: &str, id: &str, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+async fn until_the_end(
+    service: &str,
+    id: &str,
+    mut said: Option<Entry>,
+    client: &Client,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
     let path = format!("{}/{}", path(service), segment(id));
     let mut progress = Shown::default();
-    let mut said: Option<Entry> = None;
     loop {
         let rollout = patiently(&path, client).await?;
         if output == Output::Text {

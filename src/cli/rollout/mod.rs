@@ -102,7 +102,7 @@ fn path(service: &str) -> String {
 async fn look(args: &LookArgs, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
     let rollout = last(&args.service, client).await?;
     if let Some(rollout) = rollout.as_ref().filter(|_| args.wait) {
-        return following::follow(&rollout.service, &rollout.id, client, output).await;
+        return following::follow(&rollout.service, &rollout.id, None, client, output).await;
     }
     match (output, rollout) {
         (Output::Json, rollout) => say_json(&rollout)?,
@@ -117,9 +117,12 @@ async fn look(args: &LookArgs, client: &Client, output: Output) -> anyhow::Resul
 
 async fn steer(wish: &str, args: &SteerArgs, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
     let path = format!("{}/current/{wish}", path(&args.service));
+    // What was before this was told before.
+    let before = if args.wait { last(&args.service, client).await? } else { None };
     let rollout: Rollout = client.call(Method::POST, &path, Some(&json!({ "reason": args.reason }))).await?;
     if args.wait {
-        return following::follow(&args.service, &rollout.id, client, output).await;
+        let said = before.filter(|b| b.id == rollout.id).and_then(|mut b| b.timeline.pop());
+        return following::follow(&args.service, &rollout.id, said, client, output).await;
     }
     match output {
         Output::Json => say_json(&rollout)?,

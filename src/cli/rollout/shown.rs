@@ -73,10 +73,7 @@ fn next(rollout: &Rollout) -> Vec<String> {
     let abort = || verb("abort", "back to the stable split, at once");
     let report = || format!("  pointsman report {}  # all of it in one file", rollout.id);
     match rollout.state.as_str() {
-        "done" => vec![
-            report(),
-            format!("  pointsman switch {} {}  # the way back", rollout.services.join(","), rollout.from),
-        ],
+        "done" => vec![report(), format!("  pointsman rollback {}  # the way back", rollout.services.join(","))],
         "rolled_back" | "failed" => vec![report()],
         "awaiting_approval" => vec![verb("approve --wait", "agree that it goes on"), abort()],
         "paused" if rollout.paused_in.as_deref() == Some("awaiting_approval") => {
@@ -87,8 +84,7 @@ fn next(rollout: &Rollout) -> Vec<String> {
             verb("advance", "the next step, without a verdict"),
             abort(),
         ],
-        "rolling_back" => vec![abort()],
-        "checking" | "warming" => vec![abort()],
+        "rolling_back" | "checking" | "warming" => vec![abort()],
         _ => vec![verb("pause", "stay at this share"), verb("advance", "the next step at once"), abort()],
     }
 }

@@ -79,11 +79,11 @@ pub(super) async fn run(args: StartArgs, client: &Client, output: Output) -> any
             return Ok(ExitCode::SUCCESS);
         }
         let id = begun(&first, before.as_ref(), &scheduled, client).await?;
-        return following::follow(&first, &id, client, output).await;
+        return following::follow(&first, &id, None, client, output).await;
     }
     let rollout: Rollout = serde_json::from_value(answer)?;
     if args.wait {
-        return following::follow(&first, &rollout.id, client, output).await;
+        return following::follow(&first, &rollout.id, None, client, output).await;
     }
     match output {
         Output::Json => say_json(&rollout)?,

@@ -4,6 +4,7 @@
 //! gone, asks the application's hook, and says when the time is over: one task for each drain under way, so that a
 //! restart in the middle of one goes on with it. Counts of requests and tunnels are the data plane's own.
 
+mod asked;
 mod change;
 mod facts;
 mod hook;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
+pub use asked::{DrainChange, DrainReceipt, DrainWish};
 pub(super) use change::{DrainCommand, set_entrances};
 pub(super) use facts::view;
 pub(super) use progress::Progresses;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::wishes::{input, no_rollout};
 use super::{scheduled, validated};
 use crate::control::command::{Origin, Rejected, RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish, Validated};
 use crate::control::controller::{Command, Controller, PATIENCE};
@@ -19,8 +20,8 @@ use crate::control::running::Running;
 use crate::control::start::fresh_salt;
 use crate::model::change::Decision;
 use crate::model::names::ServiceName;
-use crate::model::rollout::plan::{Approver, Plan};
-use crate::model::rollout::{self, Begin, By, Freezes, Input, Phase, Rollout, RolloutId, State};
+use crate::model::rollout::plan::Plan;
+use crate::model::rollout::{self, Begin, By, Freezes, Input, Rollout, RolloutId, State};
 use crate::store::{Batch, KeptReceipt};
 
 /// What the controller is asked to do about rollouts.
@@ -334,41 +335,6 @@ impl Controller {
         let key = crate::control::controller::stored_key(origin, key);
         Some(KeptReceipt { key, fingerprint, receipt, at: Timestamp::now() })
     }
-}
-
-/// What `wish` means to `rollout`; none: it is so already.
-fn input(rollout: &Rollout, wish: RolloutWish, actor: &str) -> Result<Option<Input>, Rejected> {
-    let not_now = |hint| Err(Rejected::NotNow { id: rollout.id, state: rollout.state.label(), hint });
-    let waits = matches!(rollout.state.phase(), Some(Phase::AwaitingApproval(_)));
-    Ok(Some(match (wish, rollout.state) {
-        (RolloutWish::Approve, _) if !waits => return not_now("nobody has to agree now"),
-        (RolloutWish::Approve, _) => {
-            let approver = rollout.plan.approval.as_ref().map_or(Approver::Anyone, |a| a.by);
-            if approver == Approver::Another && actor == rollout.started_by {
-                return Err(Rejected::AnotherMustAgree { id: rollout.id, actor: actor.to_owned() });
-            }
-            Input::Agreed
-        }
-        (RolloutWish::Pause, State::Paused(_)) | (RolloutWish::Resume, State::Active(_)) => return Ok(None),
-        (RolloutWish::Pause | RolloutWish::Resume | RolloutWish::Advance, State::RollingBack(_)) => {
-            return not_now("it is on its way back; abort ends that at once");
-        }
-        (RolloutWish::Pause, _) => Input::Pause,
-        (RolloutWish::Resume, _) => Input::Resume,
-        (RolloutWish::Advance, _) if waits => return not_now("somebody has to agree: approve it"),
-        (RolloutWish::Advance, _) if matches!(rollout.state.phase(), Some(Phase::Checking | Phase::Warming)) => {
-            return not_now("the candidate must be checked first");
-        }
-        (RolloutWish::Advance, _) => Input::Onward,
-        (RolloutWish::Abort, _) => Input::Abort,
-    }))
-}
-
-fn no_rollout(desired: &crate::model::change::Desired, service: &ServiceName) -> Rejected {
-    if desired.services.contains_key(service.as_str()) {
-        return Rejected::NoRollout(format!("service {service} has no rollout under way"));
-    }
-    crate::model::change::unknown_service(desired, service).into()
 }
 
 fn cause(origin: &Origin, done: &str) -> String {

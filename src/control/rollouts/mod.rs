@@ -5,6 +5,7 @@
 //! way, so that a restart in the middle of one goes on with it. Whatever is found is said to the controller, which
 //! makes it durable and publishes it.
 
+mod asked;
 mod bench;
 mod change;
 mod drill;
@@ -16,6 +17,7 @@ mod progress;
 mod ready;
 mod scheduled;
 mod validated;
+mod wishes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,8 +25,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
+pub use asked::{RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish, Validated};
 pub(super) use change::RolloutCommand;
-pub use drill::{Drill, Fault};
+pub use drill::{Consequence, Drill, DrillRun, DrillView, DrilledGuard, Fault, Undrilled};
 pub use link::Link;
 pub(super) use progress::Verdicts;
 pub(super) use scheduled::begin_scheduled;

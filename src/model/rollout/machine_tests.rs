@@ -1,3 +1,5 @@
+//! Whatever is said to a rollout, in whatever order: nobody is left where nobody watches over them.
+
 use proptest::prelude::*;
 
 use super::super::plan::{Approval, Approver, Gate, OnTimeout, Plan, Validation, Validator, WarmUp};

@@ -1,9 +1,10 @@
 //! From what a statistical guard has found to its row of a verdict.
 
 use super::terms::{Pace, Terms};
+use super::words::{self, Times, Words};
 use super::{Row, Status};
 
-/// No more than this is said to be needed.
+/// An estimate that is larger says nothing: the candidate is next to its limit.
 const MOST_NEEDS: f64 = 1e6;
 
 /// Which side of a limit is good.
@@ -25,6 +26,7 @@ pub(super) struct Measured {
     pub baseline: Option<f64>,
     pub limit: Option<f64>,
     pub requests: u64,
+    pub words: Words,
 }
 
 /// Evidence against a claim, as a logarithm, and by how much it grows with each request.
@@ -63,18 +65,20 @@ impl Finding {
         }
     }
 
-    /// How many more requests until it fails, if it goes on like this. `None` if it would not.
+    /// About how many more requests until it fails, if it goes on like this. `None` if it would not, or only after so many
+    /// that nobody would wait for them.
     fn until_failure(self, fails_at: f64) -> Option<u64> {
-        let until = |evidence: Evidence| {
-            let missing = (fails_at - evidence.log).max(0.0);
-            if missing > 0.0 && evidence.growth <= 0.0 { None } else { Some(missing / evidence.growth.max(1e-9)) }
+        let until = |evidence: Evidence| match (fails_at - evidence.log).max(0.0) {
+            0.0 => Some(0.0),
+            _ if evidence.growth <= 0.0 => None,
+            missing => Some(missing / evidence.growth),
         };
         let limit = until(self.limit)?;
         let most = match self.against {
             Against::Baseline(e) | Against::Memory(e) => until(e)?.max(limit),
             Against::Nothing => limit,
         };
-        Some(most.ceil().clamp(1.0, MOST_NEEDS) as u64)
+        (most <= MOST_NEEDS).then(|| rounded(most.max(1.0)))
     }
 
     /// The row.
@@ -91,7 +95,7 @@ impl Finding {
             (Status::Undecided, _) => missing,
             _ => 0,
         };
-        let why = self.why(&measured, status, terms);
+        let why = words::why(self, &measured, status, terms);
         Row {
             status,
             hard: false,
@@ -108,66 +112,23 @@ impl Finding {
             requests: measured.requests,
         }
     }
-
-    fn why(self, measured: &Measured, status: Status, terms: Terms) -> String {
-        let (Some(limit), limit_settled) = (measured.limit, self.limit.log >= terms.fails_at) else {
-            return "the baseline has answered too little to know what is usual".to_owned();
-        };
-        let Some(candidate) = measured.candidate else {
-            return "nothing has come to the candidate in this step; that is neither good nor bad".to_owned();
-        };
-        let (candidate, limit) = (said(candidate, measured.unit), said(limit, measured.unit));
-        let beyond = measured.sense.beyond();
-        let beside =
-            measured.baseline.map_or_else(String::new, |b| format!("; the baseline: {}", said(b, measured.unit)));
-        match (status, measured.is_within()) {
-            (Status::Fail, _) => match self.against {
-                Against::Nothing => format!("{beyond} the limit of {limit} beyond doubt; in this step: {candidate}"),
-                _ => format!(
-                    "{beyond} the limit of {limit} and worse than the baseline, both beyond doubt; in this step: {candidate}{beside}"
-                ),
-            },
-            (Status::Pass, _) => format!("{candidate} is within the limit of {limit}{beside}"),
-            (Status::Undecided, Some(true)) => {
-                format!("{candidate} is within the limit of {limit}, but too few have come to say so")
-            }
-            (Status::Undecided, _) if limit_settled => match self.against {
-                Against::Baseline(_) if measured.baseline.is_none() => {
-                    format!(
-                        "{candidate} is {beyond} the limit of {limit}, but nothing comes to the baseline to compare with"
-                    )
-                }
-                Against::Baseline(_) if measured.baseline_is_beyond() => {
-                    format!(
-                        "{candidate} is {beyond} the limit of {limit}, but so is the baseline{beside}: nothing speaks for going back"
-                    )
-                }
-                Against::Baseline(_) => {
-                    format!(
-                        "{beyond} the limit of {limit} beyond doubt, but not yet certainly worse than the baseline: {candidate}{beside}"
-                    )
-                }
-                _ => format!(
-                    "{candidate} is {beyond} the limit of {limit}, but not certainly worse than the baseline had been"
-                ),
-            },
-            (Status::Undecided, _) => {
-                format!("{candidate} is {beyond} the limit of {limit}, but that may still be chance{beside}")
-            }
-        }
-    }
-}
-
-impl Sense {
-    fn beyond(self) -> &'static str {
-        match self {
-            Self::AtMost => "above",
-            Self::AtLeast => "below",
-        }
-    }
 }
 
 impl Measured {
+    /// Of durations.
+    pub(super) fn times(guard: String, times: Times<'_>) -> Self {
+        Self {
+            guard,
+            unit: "ms",
+            sense: Sense::AtMost,
+            candidate: times.candidate,
+            baseline: times.baseline,
+            limit: times.limit,
+            requests: times.answers,
+            words: times.words(),
+        }
+    }
+
     fn keeps(&self, figure: Option<f64>) -> Option<bool> {
         let (figure, limit) = (figure?, self.limit?);
         Some(match self.sense {
@@ -176,30 +137,29 @@ impl Measured {
         })
     }
 
-    fn is_within(&self) -> Option<bool> {
+    /// Whether the candidate keeps to its limit, where both are known.
+    pub(super) fn is_within(&self) -> Option<bool> {
         self.keeps(self.candidate)
     }
 
-    fn baseline_is_beyond(&self) -> bool {
+    /// Whether the baseline does not.
+    pub(super) fn baseline_is_beyond(&self) -> bool {
         self.keeps(self.baseline) == Some(false)
     }
 }
 
-/// A figure for people: `4.2 %`, `812 ms`.
-pub(super) fn said(figure: f64, unit: &str) -> String {
-    let digits = |figure: f64| if figure.abs() >= 100.0 { 0 } else { 2 };
-    match unit {
-        "fraction" => {
-            let percent = figure * 100.0;
-            format!("{} %", shortened(percent, digits(percent)))
-        }
-        "" => shortened(figure, 4),
-        _ => format!("{} {unit}", shortened(figure, digits(figure))),
-    }
+/// Up, to two digits: an estimate should not look like a count.
+fn rounded(estimate: f64) -> u64 {
+    let step = 10_f64.powf((estimate.log10().floor() - 1.0).max(0.0));
+    ((estimate / step).ceil() * step) as u64
 }
 
-/// With so many decimals at the most.
-fn shortened(figure: f64, decimals: usize) -> String {
-    let text = format!("{figure:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_estimate_is_rounded_up_to_two_digits() {
+        assert_eq!([1.0, 9.2, 99.0, 101.0, 1234.0, 258_001.0].map(rounded), [1, 10, 99, 110, 1300, 260_000]);
+    }
 }

@@ -73,3 +73,7 @@ impl Judge {
         Verdict { status, rows }
     }
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -11,6 +11,7 @@ pub mod plan;
 mod proportion;
 pub mod sequential;
 mod terms;
+mod words;
 
 use jiff::Timestamp;
 
@@ -34,14 +35,14 @@ pub struct Figures {
 impl Figures {
     /// Adds what happened at another group over the same time.
     pub fn add(&mut self, other: &Self) {
-        self.attempts += other.attempts;
-        self.failures += other.failures;
-        self.handshakes += other.handshakes;
-        self.handshakes_failed += other.handshakes_failed;
+        self.attempts = self.attempts.saturating_add(other.attempts);
+        self.failures = self.failures.saturating_add(other.failures);
+        self.handshakes = self.handshakes.saturating_add(other.handshakes);
+        self.handshakes_failed = self.handshakes_failed.saturating_add(other.handshakes_failed);
         if self.durations.len() < other.durations.len() {
             self.durations.resize(other.durations.len(), 0);
         }
-        self.durations.iter_mut().zip(&other.durations).for_each(|(sum, more)| *sum += more);
+        self.durations.iter_mut().zip(&other.durations).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
     }
 }
 
@@ -137,7 +138,8 @@ pub struct Row {
     pub requests: u64,
     /// About how many more are needed for another answer than undecided; 0 where none are.
     pub needs: u64,
-    /// About how long these take at the rate of the last minute, in seconds; none where nothing comes.
+    /// About how long these take at the rate of the last minute, in seconds; none where nothing comes, and where it would
+    /// be more than a week.
     pub needs_seconds: Option<f64>,
     /// The evidence against the candidate: 1 is none, and it fails at `fails_at`.
     pub evidence: f64,

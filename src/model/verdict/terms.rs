@@ -15,6 +15,8 @@ const LEAST_CHANCE: f64 = 1e-12;
 const RECENTLY: f64 = 60.0;
 /// Fewer attempts than this do not make a rate.
 const FEW: f64 = 5.0;
+/// Nobody waits for longer than this.
+const FORESEEABLE: f64 = 7.0 * 86_400.0;
 
 /// What a guard that judges by statistics is held to.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,8 @@ pub(super) struct Terms {
     pub fails_at: f64,
     /// The certainty of bounds, as a logarithm.
     pub bounds_at: f64,
+    /// That of all guards together, for people.
+    pub confidence: f64,
     /// It does not pass without so many requests in the step.
     pub min_requests: u64,
 }
@@ -32,7 +36,12 @@ impl Terms {
     pub(super) fn new(confidence: f64, guards: usize, min_requests: u64) -> Self {
         let chance = if confidence.is_nan() { LEAST_CHANCE } else { (1.0 - confidence).clamp(LEAST_CHANCE, 1.0) };
         let chance = chance / guards.max(1) as f64;
-        Self { fails_at: -(chance * (1.0 - FOR_BOUNDS)).ln(), bounds_at: -(chance * FOR_BOUNDS).ln(), min_requests }
+        Self {
+            fails_at: -(chance * (1.0 - FOR_BOUNDS)).ln(),
+            bounds_at: -(chance * FOR_BOUNDS).ln(),
+            confidence,
+            min_requests,
+        }
     }
 
     /// Where evidence stops growing.
@@ -99,11 +108,13 @@ impl Pace {
     }
 
     /// How long it takes until so many more of a guard's requests have come, of which so many came in this step.
+    /// `None` where that cannot be said, or is more than a week.
     pub(super) fn seconds(&self, needs: u64, requests: u64) -> Option<f64> {
         let flow = if self.recent.attempts >= FEW { self.recent } else { self.step };
         if needs == 0 || requests == 0 || flow.attempts <= 0.0 || flow.seconds <= 0.0 || self.step.attempts <= 0.0 {
             return None;
         }
-        Some(needs as f64 * flow.seconds / flow.attempts * (self.step.attempts / requests as f64))
+        let seconds = needs as f64 * flow.seconds / flow.attempts * (self.step.attempts / requests as f64);
+        (seconds <= FORESEEABLE).then_some(seconds)
     }
 }

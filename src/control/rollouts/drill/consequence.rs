@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::Consequence;
 use crate::control::command::RolloutStart;
-use crate::control::view::Consequence;
 use crate::model::change::{ChangeError, Desired};
 use crate::model::cohort::Salt;
 use crate::model::drain::Term;

@@ -14,6 +14,7 @@
 mod consequence;
 mod fault;
 mod scene;
+mod seen;
 mod shot;
 
 use std::time::Duration;
@@ -29,7 +30,6 @@ use crate::control::handle::{Handle, unknown};
 use crate::control::prober::{Target, targets};
 use crate::control::rollouts::scheduled;
 use crate::control::running::Running;
-use crate::control::view::{DrillRun, DrillView, Undrilled};
 use crate::model::names::{GroupName, ServiceName};
 use crate::model::rollout::plan::Plan;
 use crate::model::split::Share;
@@ -37,6 +37,7 @@ use crate::routing::live::Health;
 use crate::routing::table::{Group, Service};
 pub use fault::Fault;
 use scene::Scene;
+pub use seen::{Consequence, DrillRun, DrillView, DrilledGuard, Undrilled};
 
 /// The header that marks requests of a drill.
 const MARK: &str = "x-pointsman-drill";

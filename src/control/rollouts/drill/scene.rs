@@ -8,9 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::shot::{Seen, ask, knock_at_nobodys_door, shake_hands};
-use super::{Fault, far_beyond};
+use super::{DrillRun, DrilledGuard, Fault, far_beyond};
 use crate::control::prober::Target;
-use crate::control::view::{DrillRun, DrilledGuard};
 use crate::model::outcome::Outcome;
 use crate::model::rollout::plan::Plan;
 use crate::model::split::Share;
@@ -169,7 +168,8 @@ impl Scene<'_> {
             sent += 1;
             let is_hit = fault != Fault::None && self.hits(fault, sent);
             hit += u64::from(is_hit);
-            let baseline = self.pair(&court, fault, delay, sent, is_hit).await;
+            // On the heap: it holds a connection of every kind.
+            let baseline = Box::pin(self.pair(&court, fault, delay, sent, is_hit)).await;
             slowest = slowest.max(Duration::from_micros(baseline.micros.unwrap_or_default()));
             court.look(APART, true, sent);
         }

@@ -4,6 +4,7 @@ use super::super::finding::{Measured, Sense};
 use super::super::proportion::Proportion;
 use super::super::sequential::Counts;
 use super::super::terms::{Company, Pace, Terms};
+use super::super::words::Words;
 use super::super::{Figures, Look, Row};
 use super::Guard;
 use crate::model::split::Share;
@@ -39,14 +40,16 @@ impl Guard for ErrorRate {
     }
 
     fn row(&self, pace: &Pace) -> Row {
+        let (candidate, baseline) = (self.failures.candidate(), self.failures.baseline());
         let measured = Measured {
             guard: "error_rate".to_owned(),
             unit: "fraction",
             sense: Sense::AtMost,
-            candidate: self.failures.candidate().fraction(),
-            baseline: self.failures.baseline().fraction(),
+            candidate: candidate.fraction(),
+            baseline: baseline.fraction(),
             limit: Some(self.limit),
-            requests: self.failures.candidate().trials,
+            requests: candidate.trials,
+            words: Words::of_counts(candidate, baseline, "attempts failed", self.limit),
         };
         self.failures.finding().row(measured, self.failures.terms, pace)
     }

@@ -4,7 +4,7 @@
 //! compared: means of durations have no bound from above, frequencies have one.
 
 use super::super::durations::{Durations, Reference, beyond, lower_bound, mean, total};
-use super::super::finding::{Evidence, Finding, Measured, Sense};
+use super::super::finding::{Evidence, Finding, Measured};
 use super::super::plan::Bound;
 use super::super::proportion::{accompany, against, is_without_baseline};
 use super::super::sequential::Counts;
@@ -12,6 +12,7 @@ use super::super::sequential::comparison::Comparison;
 use super::super::sequential::mean::Mean;
 use super::super::sequential::suspicion::Suspicion;
 use super::super::terms::{Company, Pace, Terms};
+use super::super::words::Times;
 use super::super::{Look, Row};
 use super::Guard;
 use crate::model::histogram;
@@ -130,15 +131,15 @@ impl Guard for LatencyMean {
             against: against(&self.comparison, self.lates(candidate), self.lates(baseline)),
             failed: self.failed,
         };
-        let measured = Measured {
-            guard: "latency_mean".to_owned(),
-            unit: "ms",
-            sense: Sense::AtMost,
+        let times = Times {
+            what: "the mean",
+            answers: total(candidate),
             candidate: self.candidate.mean_ms(),
             baseline: self.baseline.mean_ms(),
             limit: self.limit.map(|micros| micros / 1e3),
-            requests: total(candidate),
+            bound: self.bound,
         };
+        let measured = Measured::times("latency_mean".to_owned(), times);
         finding.row(measured, self.terms, pace)
     }
 }

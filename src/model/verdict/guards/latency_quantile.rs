@@ -1,16 +1,18 @@
 //! `latency_p95` and its like: a quantile of the time to an answer's head.
 //!
 //! That the 95th percentile is at most t means that at most 5 % take longer than t; so this is a guard of how often
-//! answers are late. Late is what lies in a later bucket than t: rounded in the candidate's favour, by up to 12 %. A
-//! t that follows the baseline is taken from what the baseline has shown up to the look before, never from the
-//! figures that it is applied to. While the baseline has no share, t stays what it was.
+//! answers are late. Durations are known by buckets, so late is what lies in a later bucket than t: rounded in the
+//! candidate's favour, by up to 12 %. A t that follows the baseline is rounded to the nearest bucket's end, and is taken
+//! from what the baseline has shown up to the look before, never from the figures that it is applied to; the comparison
+//! holds the same t to both sides. While the baseline has no share, t stays what it was.
 
-use super::super::durations::{Durations, Reference, beyond, total};
-use super::super::finding::{Measured, Sense};
+use super::super::durations::{Durations, Reference, beyond, lower_bound, total};
+use super::super::finding::Measured;
 use super::super::plan::{Bound, QuantileLimit};
 use super::super::proportion::Proportion;
 use super::super::sequential::Counts;
 use super::super::terms::{Company, Pace, Terms};
+use super::super::words::Times;
 use super::super::{Figures, Look, Row};
 use super::Guard;
 use crate::model::histogram::{self, upper_bound};
@@ -27,7 +29,9 @@ pub(super) struct LatencyQuantile {
     lateness: Proportion,
     reference: Reference,
     company: Company,
-    /// Answers in later buckets than this are late. `None` as long as too little is known of the baseline.
+    /// In microseconds. `None` as long as too little is known of the baseline.
+    limit: Option<f64>,
+    /// Answers in later buckets than this are late.
     last_in_time: Option<usize>,
     candidate: Durations,
     baseline: Durations,
@@ -42,6 +46,7 @@ impl LatencyQuantile {
             lateness: Proportion::new(late, terms),
             reference: Reference::default(),
             company: Company::Beside,
+            limit: None,
             last_in_time: None,
             candidate: Durations::default(),
             baseline: Durations::default(),
@@ -55,11 +60,16 @@ impl LatencyQuantile {
     }
 
     fn set_bound(&mut self) {
-        let micros = match self.bound {
-            Bound::Above(most) => Some(most.as_micros() as f64),
-            Bound::AboveBaseline(more) => self.usual().map(|micros| micros * (1.0 + more)),
+        (self.limit, self.last_in_time) = match self.bound {
+            Bound::Above(most) => {
+                let micros = most.as_micros() as u64;
+                (Some(micros as f64), Some(histogram::bucket(micros)))
+            }
+            Bound::AboveBaseline(more) => {
+                let micros = self.usual().map(|micros| micros * (1.0 + more));
+                (micros, micros.map(ends_nearest))
+            }
         };
-        self.last_in_time = micros.map(|micros| histogram::bucket(micros as u64));
     }
 
     /// The baseline's quantile, once enough is known of it.
@@ -73,11 +83,13 @@ impl LatencyQuantile {
         let Some(last) = self.last_in_time else { return Counts::default() };
         Counts::new(total(&figures.durations), beyond(&figures.durations, last))
     }
+}
 
-    fn limit_ms(&self) -> Option<f64> {
-        let bound = upper_bound(self.last_in_time?);
-        bound.is_finite().then_some(bound / 1e3)
-    }
+/// The bucket whose end is nearest, as a ratio.
+fn ends_nearest(micros: f64) -> usize {
+    let bucket = histogram::bucket(micros as u64);
+    let (low, high) = (lower_bound(bucket), upper_bound(bucket));
+    if low > 0.0 && micros / low < high / micros { bucket - 1 } else { bucket }
 }
 
 impl Guard for LatencyQuantile {
@@ -103,15 +115,15 @@ impl Guard for LatencyQuantile {
     }
 
     fn row(&self, pace: &Pace) -> Row {
-        let measured = Measured {
-            guard: format!("latency_p{}", self.percent),
-            unit: "ms",
-            sense: Sense::AtMost,
+        let times = Times {
+            what: &format!("the {}th percentile", self.percent),
+            answers: total(self.candidate.counts()),
             candidate: self.candidate.quantile_ms(self.quantile()),
             baseline: self.baseline.quantile_ms(self.quantile()),
-            limit: self.limit_ms(),
-            requests: total(self.candidate.counts()),
+            limit: self.limit.map(|micros| micros / 1e3),
+            bound: self.bound,
         };
+        let measured = Measured::times(format!("latency_p{}", self.percent), times);
         self.lateness.finding().row(measured, self.lateness.terms, pace)
     }
 }

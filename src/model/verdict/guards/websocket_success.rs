@@ -4,6 +4,7 @@ use super::super::finding::{Measured, Sense};
 use super::super::proportion::Proportion;
 use super::super::sequential::Counts;
 use super::super::terms::{Company, Pace, Terms};
+use super::super::words::Words;
 use super::super::{Figures, Look, Row, Status};
 use super::Guard;
 use crate::model::split::Share;
@@ -27,6 +28,10 @@ fn counts(figures: &Figures) -> Counts {
     Counts::new(figures.handshakes, figures.handshakes_failed)
 }
 
+fn accepted(refused: Counts) -> Counts {
+    Counts::new(refused.trials, refused.trials - refused.hits)
+}
+
 impl Guard for WebsocketSuccess {
     fn observe(&mut self, look: &Look) {
         self.asked_for |= look.candidate.handshakes > 0 || look.baseline.handshakes > 0;
@@ -42,15 +47,16 @@ impl Guard for WebsocketSuccess {
     }
 
     fn row(&self, pace: &Pace) -> Row {
-        let success = |counts: Counts| counts.fraction().map(|refused| 1.0 - refused);
+        let (candidate, baseline) = (accepted(self.refusals.candidate()), accepted(self.refusals.baseline()));
         let measured = Measured {
             guard: "websocket_success".to_owned(),
             unit: "fraction",
             sense: Sense::AtLeast,
-            candidate: success(self.refusals.candidate()),
-            baseline: success(self.refusals.baseline()),
+            candidate: candidate.fraction(),
+            baseline: baseline.fraction(),
             limit: Some(self.at_least),
-            requests: self.refusals.candidate().trials,
+            requests: candidate.trials,
+            words: Words::of_counts(candidate, baseline, "WebSocket handshakes succeeded", self.at_least),
         };
         let row = self.refusals.finding().row(measured, self.refusals.terms, pace);
         if self.asked_for {

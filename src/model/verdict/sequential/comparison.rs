@@ -2,14 +2,13 @@
 //!
 //! **Blocks.** What happened is cut into short blocks. Within one, of n_c and n_b trials at candidate and baseline
 //! together k were hits, of which x at the candidate. If both hit equally often, x is hypergeometric given these,
-//! whatever that frequency is and however it changes from block to block. With s = n_c/(n_c+n_b), a convex function of x
-//! is on average no larger than it would be for x binomial with k and s (Hoeffding 1963, theorem 4), so
-//! (θ/s)^x·((1−θ)/(1−s))^(k−x) is at most 1 on average. With θ > s it grows with x, and x is stochastically smaller
-//! where the candidate hits less often; so it is fair evidence against all of the claim. The alternatives are θ with m
-//! times the odds of s, which is where a risk ratio of m leads: see [`super::rate`].
+//! whatever that frequency is and however it changes from block to block. The alternatives are hits at the candidate
+//! with m times the odds: see [`super::margins`].
 //!
-//! A block ends by how much there is in it, not by whose it is: then trials are as good as shuffled within it. One in
-//! which only one side had trials says nothing.
+//! A block ends by how much there is in it, not by whose it is: then trials are as good as shuffled within it. Where
+//! the look that ends it comes because an attempt has failed, that is not quite so; simulated, a block's ratio is then 1
+//! on average for rare hits, to within 1 %, and less for frequent ones. A block in which only one side had trials says
+//! nothing.
 //!
 //! **Suspicion.** A candidate may well be worse than a very good baseline if it keeps within its limit. It must not be
 //! held against it when later both go down together: so only blocks count at whose begin the candidate has just been
@@ -19,16 +18,27 @@
 //! frequent than a fraction which the baseline had kept to, or the limit: a test of a rate, with the same capital.
 
 use super::Counts;
-use super::mixture::Mixture;
-use super::rate::{Costs, growth, spread};
+use super::arrival::Arrival;
+use super::margins::log_ratios;
+use super::mixture::{ALTERNATIVES, Mixture, ln_sum};
+use super::rate::{Costs, growth};
 use super::suspicion::Suspicion;
 
 /// So many trials at both sides together make a block.
 const BLOCK: u64 = 10;
+/// The part of the capital that is bet on a candidate that is dead on arrival.
+const ON_ARRIVAL: f64 = 0.3;
+/// How many times the odds: from "a quarter more" to "all of them".
+const MULTIPLES: [f64; ALTERNATIVES] = [1.3, 1.6, 2.1, 3.0, 4.5, 7.5, 14.0, 40.0, 300.0];
+/// How much is bet on each. A candidate that is dead is the commonest fault, and the one that must be seen soonest.
+const WEIGHTS: [f64; ALTERNATIVES] = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0];
+
 /// A test of candidate against baseline.
 #[derive(Clone, Debug)]
 pub struct Comparison {
     mixture: Mixture,
+    arrival: Arrival,
+    has_begun: bool,
     candidate: Counts,
     baseline: Counts,
     block_counts: bool,
@@ -51,7 +61,9 @@ impl Comparison {
     #[must_use]
     pub fn new(ceiling: f64) -> Self {
         Self {
-            mixture: spread(ceiling),
+            mixture: Mixture::new(WEIGHTS, ceiling),
+            arrival: Arrival::default(),
+            has_begun: false,
             candidate: Counts::default(),
             baseline: Counts::default(),
             block_counts: false,
@@ -69,6 +81,7 @@ impl Comparison {
             }
             return;
         }
+        self.arrival.observe(candidate, baseline);
         if self.candidate.trials == 0 && self.baseline.trials == 0 {
             self.block_counts = suspicion.is_raised();
             if std::mem::take(&mut self.epoch_is_due) {
@@ -78,6 +91,7 @@ impl Comparison {
         self.candidate = self.candidate.and(candidate);
         self.baseline = self.baseline.and(baseline);
         self.seen = self.seen.and(baseline);
+        self.has_begun |= candidate.trials > 0 || baseline.trials > 0;
         if self.candidate.trials.saturating_add(self.baseline.trials) >= BLOCK {
             self.end_block();
         }
@@ -85,27 +99,36 @@ impl Comparison {
 
     fn end_block(&mut self) {
         let (candidate, baseline) = (std::mem::take(&mut self.candidate), std::mem::take(&mut self.baseline));
-        let hits = Counts::new(candidate.hits.saturating_add(baseline.hits), candidate.hits);
-        if !self.block_counts || candidate.trials == 0 || baseline.trials == 0 || hits.trials == 0 {
+        let says_nothing = candidate.trials == 0 || baseline.trials == 0 || (candidate.hits == 0 && baseline.hits == 0);
+        if !self.block_counts || says_nothing {
             return;
         }
-        let costs = Costs::of(part(candidate, baseline));
-        self.mixture.settle(|alternative| costs.log_factor(alternative, hits));
+        let ratios = log_ratios(candidate, baseline, &MULTIPLES);
+        self.mixture.settle(|alternative| ratios[alternative]);
     }
 
     /// The baseline has a share from now on.
     pub fn beside(&mut self) {
         self.end_block();
+        self.end_arrival();
         self.alone = None;
     }
 
     /// The baseline has no share from now on, and the candidate may hit as often as this.
     pub fn alone(&mut self, at_most: f64) {
         self.end_block();
+        self.end_arrival();
         if std::mem::take(&mut self.epoch_is_due) {
             self.mixture.begin_epoch();
         }
         self.alone = Some(Alone { at_most, costs: Costs::of(at_most) });
+    }
+
+    /// It lasts for one step in which anything came.
+    fn end_arrival(&mut self) {
+        if self.has_begun {
+            self.arrival.end();
+        }
     }
 
     /// What the baseline has shown in this rollout while it had a share.
@@ -128,7 +151,8 @@ impl Comparison {
     /// The logarithm of the evidence.
     #[must_use]
     pub fn log_evidence(&self) -> f64 {
-        self.mixture.log_evidence()
+        let (blocks, arrival) = (self.mixture.log_evidence(), self.arrival.log_evidence());
+        ln_sum(&[blocks + (1.0 - ON_ARRIVAL).ln(), arrival + ON_ARRIVAL.ln()])
     }
 
     /// By how much the logarithm grows with each trial at the candidate when both are as these.

@@ -83,3 +83,38 @@ impl Mean {
         sums
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::histogram;
+
+    fn durations(micros: &[u64]) -> Vec<u64> {
+        let mut counts = vec![0; BUCKETS];
+        for &micros in micros {
+            counts[histogram::bucket(micros)] += 1;
+        }
+        counts
+    }
+
+    fn evidence(micros: &[u64], times: usize) -> f64 {
+        let mut mean = Mean::new(1e3);
+        mean.set_bound(100_000.0);
+        (0..times).for_each(|_| mean.observe(&durations(micros)));
+        mean.log_evidence()
+    }
+
+    #[test]
+    fn a_mean_above_the_bound_is_seen_and_one_at_the_bound_is_not() {
+        assert!(evidence(&[200_000], 60) > 20.0);
+        assert!(evidence(&[10_000, 10_000, 10_000, 370_000], 100) <= 0.0, "its mean is 100 ms");
+        assert!(evidence(&[10_000, 10_000, 10_000, 1_000_000], 40) > 10.0);
+    }
+
+    #[test]
+    fn without_a_bound_nothing_is_learnt() {
+        let mut mean = Mean::new(1e3);
+        mean.observe(&durations(&[1, 1_000_000_000]));
+        assert!(mean.log_evidence().abs() < 1e-9);
+    }
+}

@@ -21,7 +21,7 @@
 pub const ALTERNATIVES: usize = 9;
 
 /// What is bet on the start; the rest is for later epochs.
-const AT_THE_START: f64 = 0.5;
+const AT_THE_START: f64 = 0.75;
 /// After k epochs (k+1) to this power is left of the rest.
 const LEFT: f64 = -0.25;
 /// Beyond these no logarithm goes: far from what could matter, far from infinity.
@@ -94,10 +94,58 @@ fn left_after(epochs: u64) -> f64 {
 }
 
 /// ln Σ exp.
-fn ln_sum(terms: &[f64]) -> f64 {
+pub(super) fn ln_sum(terms: &[f64]) -> f64 {
     let most = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if most.is_infinite() {
         return most;
     }
     most + terms.iter().map(|term| (term - most).exp()).sum::<f64>().ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAR: f64 = 1e3;
+
+    #[test]
+    fn an_epoch_moves_capital_and_makes_none() {
+        let mut mixture = Mixture::new([1.0; ALTERNATIVES], FAR);
+        for epoch in 0..10_000 {
+            mixture.begin_epoch();
+            assert!(mixture.log_evidence().abs() < 1e-6, "{} after {epoch}", mixture.log_evidence());
+        }
+        mixture.settle(|_| 2_f64.ln());
+        assert!(
+            mixture.log_evidence() < 2_f64.ln() && mixture.log_evidence() > 1.8_f64.ln(),
+            "what is left is not bet"
+        );
+    }
+
+    #[test]
+    fn who_has_lost_everything_begins_anew_with_an_epoch() {
+        let mut mixture = Mixture::new([1.0; ALTERNATIVES], FAR);
+        mixture.settle(|_| -FAR);
+        mixture.settle(|_| 50.0);
+        assert!(mixture.log_evidence() < 0.0);
+        mixture.begin_epoch();
+        mixture.settle(|_| 50.0);
+        assert!(mixture.log_evidence() > 45.0, "{}", mixture.log_evidence());
+    }
+
+    #[test]
+    fn beyond_the_ceiling_nothing_is_kept() {
+        let mut mixture = Mixture::new([1.0; ALTERNATIVES], 12.0);
+        (0..1000).for_each(|_| mixture.settle(|_| 5.0));
+        assert!(mixture.log_evidence() <= 12.0);
+        mixture.settle(|_| -12.0);
+        assert!(mixture.log_evidence() < 0.5, "{}", mixture.log_evidence());
+    }
+
+    #[test]
+    fn a_factor_that_is_no_number_settles_nothing() {
+        let mut mixture = Mixture::new([1.0; ALTERNATIVES], FAR);
+        mixture.settle(|alternative| if alternative == 0 { f64::NAN } else { f64::NEG_INFINITY });
+        assert!(mixture.log_evidence().is_finite());
+    }
 }

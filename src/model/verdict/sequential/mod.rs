@@ -13,8 +13,10 @@
 //! - [`suspicion`]: when to bet at all.
 //! - [`bound`]: how large a fraction may be of which so much was seen.
 
+mod arrival;
 pub mod bound;
 pub mod comparison;
+mod margins;
 pub mod mean;
 pub mod mixture;
 pub mod rate;

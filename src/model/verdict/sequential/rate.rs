@@ -81,3 +81,42 @@ pub(super) fn divergence(p: f64, q: f64) -> f64 {
     let part = |p: f64, q: f64| if p <= 0.0 { 0.0 } else { p * (p / q.max(f64::MIN_POSITIVE)).ln() };
     part(p, q) + part(1.0 - p, 1.0 - q)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_factor_is_above_one_on_average_up_to_the_limit(at_most in 0.0..1.0_f64, part in 0.0..1.0_f64) {
+            let (costs, fraction) = (Costs::of(at_most), part * at_most);
+            for alternative in 0..ALTERNATIVES {
+                let factor = |hits| costs.log_factor(alternative, Counts::new(1, hits)).exp();
+                prop_assert!(fraction * factor(1) + (1.0 - fraction) * factor(0) <= 1.0 + 1e-9);
+            }
+        }
+
+        #[test]
+        fn one_look_at_many_is_worth_as_much_as_many_looks(looks in proptest::collection::vec((0..50_u64, 0..50_u64), 1..20)) {
+            let looks: Vec<_> = looks.into_iter().map(|(trials, hits)| Counts::new(trials, hits)).collect();
+            let (mut one, mut many) = (Rate::new(0.05, 1e6), Rate::new(0.05, 1e6));
+            for counts in &looks {
+                many.observe(*counts);
+            }
+            one.observe(looks.iter().fold(Counts::default(), |sum, counts| sum.and(*counts)));
+            prop_assert!((one.log_evidence() - many.log_evidence()).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_broken_by_a_few_and_one_of_everything_by_none() {
+        let evidence = |at_most| {
+            let mut rate = Rate::new(at_most, 1e3);
+            rate.observe(Counts::new(10, 3));
+            rate.log_evidence()
+        };
+        assert!(evidence(0.0) > 10.0 && evidence(1.0) <= 0.0);
+    }
+}

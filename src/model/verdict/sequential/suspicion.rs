@@ -55,3 +55,31 @@ impl Suspicion {
         std::mem::take(&mut self.epoch_is_due)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_raised_by_failures_and_lowered_by_what_goes_well() {
+        let mut suspicion = Suspicion::above(0.05);
+        assert!(suspicion.is_raised(), "nothing is known yet");
+        suspicion.observe(0.0, 100);
+        assert!(!suspicion.is_raised() && !suspicion.takes_epoch());
+        suspicion.observe(5.0, 10);
+        assert!(suspicion.is_raised());
+        assert!(suspicion.takes_epoch() && !suspicion.takes_epoch(), "it is asked once");
+        suspicion.observe(1.0, 100);
+        assert!(!suspicion.is_raised());
+    }
+
+    #[test]
+    fn while_it_lasts_an_epoch_begins_every_hundred_trials() {
+        let mut suspicion = Suspicion::above(0.05);
+        let epochs = (0..1000).filter(|_| {
+            suspicion.observe(0.5, 1);
+            suspicion.takes_epoch()
+        });
+        assert_eq!(epochs.count(), 10);
+    }
+}
