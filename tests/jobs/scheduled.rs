@@ -75,7 +75,7 @@ async fn what_nobody_wants_any_more_does_not_begin() {
     let id = scheduled["job"].to_string();
     let cancelled = shop.proxy.cli(&["jobs", "cancel", &id, "--reason", "not tonight"]).await;
     assert!(cancelled.status.success(), "{cancelled:?}");
-    job(&shop.proxy, "start_rollout", "cancelled", |job| job["id"].to_string() == id).await;
+    job(&shop.proxy, "start_rollout", "cancelled", |job| job["id"] == scheduled["job"]).await;
     assert_eq!(events_of(&shop.proxy, "job.cancelled").await[0]["detail"]["reason"], "not tonight");
     let again = shop.proxy.admin("DELETE", &format!("/api/v1/jobs/{id}"), &[], None).await;
     assert_eq!((again.status, &again.json()["code"]), (409, &json!("job_not_cancellable")));

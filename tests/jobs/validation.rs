@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use super::{events_of, job, jobs};
-use crate::judged::{Shop, brief, cause};
-use crate::support::{Answer, Upstream, eventually};
+use crate::judged::{Shop, brief, cause, config};
+use crate::support::{Answer, Proxy, Upstream, eventually, peers};
 
 /// One step, after a test by this hook.
 fn plan(hook: Value) -> Value {
@@ -150,6 +150,20 @@ async fn a_program_decides_by_its_exit_code_and_knows_what_it_tests() {
     shop.begins(by_script("echo 2 of 2 passed")).await;
     shop.is("shifting").await;
     assert_eq!(cause(&shop.rollout().await), "the validation has passed: 2 of 2 passed");
+}
+
+#[tokio::test]
+async fn through_a_validation_listener_the_candidate_is_tested_while_no_user_gets_there() {
+    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
+    let listeners = "validation: { bind: \"127.0.0.1:@validation@\", sends_to: candidate }, web:";
+    let proxy = Proxy::start(&config(&blue, &green, "").replacen("web:", listeners, 1)).await;
+    let shop = Shop { proxy, blue, green };
+    let curl = format!("{} --silent --fail $POINTSMAN_VALIDATION_URL/smoke", peers::tool("curl").display());
+    shop.begins(by_script(&format!("{curl} && echo && echo $POINTSMAN_VALIDATION_URL"))).await;
+    shop.is("shifting").await;
+    let url = format!("http://{}", shop.proxy.address("validation"));
+    assert_eq!(cause(&shop.rollout().await), format!("the validation has passed: green / {url}"));
+    assert_eq!((shop.green.requests(), shop.blue.requests()), (1, 0));
 }
 
 /// The script of a program that never ends, nor does what it has started; both write down who they are.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::change::{RolloutCommand, Starting};
+use super::change::{RolloutCommand, Starting, receipt_of};
 use crate::config;
 use crate::control::command::{Origin, Rejected, RolloutStart, RolloutStarted};
 use crate::control::controller::{Command, Controller, PATIENCE};
@@ -95,7 +95,7 @@ impl Controller {
         let batch = Batch {
             jobs: vec![job],
             events: events::rollout_scheduled(&wish, id, at),
-            receipts: self.receipt_of(origin, fingerprint, receipt).into_iter().collect(),
+            receipts: receipt_of(origin, fingerprint, receipt).into_iter().collect(),
             ..Batch::default()
         };
         let written = self.journal.write(&self.running.desired, batch, PATIENCE, Otherwise::Refuse).await;
