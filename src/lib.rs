@@ -47,6 +47,9 @@
 //! | Drill, Fault | guards tried out with requests of our own; what goes wrong in it on purpose |
 //! | Stay | a share that a candidate had for a time, as a report tells it |
 //! | Webhook | somebody who is told of events |
+//! | Job | something outside that is to be done once at least |
+//! | Lane | jobs that wait for each other |
+//! | Validation, Finding | somebody tests a candidate before users come; what was found |
 //! | Change, Event | a step of desired state; its line in the audit log |
 //!
 //! # The floors: imports only go down

@@ -14,6 +14,7 @@ mod world;
 
 use judges::{Pointsman, Poll, Quiet};
 use loads::Load;
+use std::fmt::Write as _;
 use world::{Judging, Outcome};
 
 const COLUMNS: &str = "load,judge,is_bad,runs,rolled_back,bad_median,bad_p95,bad_max,bad_mean,requests_median,requests_p95,\
@@ -71,7 +72,8 @@ fn main() -> std::io::Result<()> {
         row(load, "pointsman", &outcomes);
         for (n, outcome) in outcomes.iter().enumerate().filter(|(_, outcome)| outcome.rolled_back) {
             let Outcome { bad, requests, seconds, .. } = outcome;
-            rollouts += &format!("\"{}\",{},{bad},{requests},{seconds}\n", load.name, n + 1);
+            writeln!(rollouts, "\"{}\",{},{bad},{requests},{seconds}", load.name, n + 1)
+                .expect("a string takes everything");
         }
         // The poll needs no more of them: its figures are far apart.
         let runs = load.runs.min(1000);

@@ -65,7 +65,7 @@ pub(in crate::control) async fn two_services() -> (Spec, Vec<TcpListener>) {
 }
 
 impl Plane {
-    async fn with(spec: Spec, upstreams: Vec<TcpListener>, store: Box<dyn Store>) -> Self {
+    pub(in crate::control) async fn with(spec: Spec, upstreams: Vec<TcpListener>, store: Box<dyn Store>) -> Self {
         let paper = Arc::new(Paper(Mutex::new(Ok(loaded(&spec)))));
         let source = Arc::clone(&paper) as Arc<dyn Source>;
         let options = StartOptions {

@@ -26,7 +26,7 @@ async fn at_its_time_it_begins_for_whoever_wanted_it_also_after_kill_9() {
     assert_eq!((&told["detail"]["job"], &told["service"]), (&scheduled["job"], &json!("shop")));
     shop.proxy.kill().await;
     shop.proxy.restart().await;
-    shop.has_share(10.0).await;
+    shop.is("shifting").await;
     let rollout = shop.rollout().await;
     let first = rollout["timeline"][0]["cause"].as_str().unwrap();
     assert!(first.contains("as scheduled") && first.contains("2.0 by night"), "{}", brief(&rollout));
@@ -63,9 +63,9 @@ async fn what_cannot_begin_then_is_dead_and_that_is_said_and_it_can_be_retried()
     let event = eventually("it is said", || async { events_of(&shop.proxy, "job.dead").await.pop() }).await;
     assert_eq!(event["detail"]["services"], json!(["shop"]));
     assert_eq!(events_of(&shop.proxy, "rollout.start.refused").await[0]["service"], "shop");
-    shop.proxy.post("/api/v1/services/shop/rollback", json!({})).await.expect(200);
+    shop.steer("abort").await.expect(200);
     shop.proxy.post(&format!("/api/v1/jobs/{}/retry", dead["id"]), json!({})).await.expect(200);
-    shop.has_share(10.0).await;
+    shop.is("shifting").await;
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn what_nobody_wants_any_more_does_not_begin() {
     let id = scheduled["job"].to_string();
     let cancelled = shop.proxy.cli(&["jobs", "cancel", &id, "--reason", "not tonight"]).await;
     assert!(cancelled.status.success(), "{cancelled:?}");
-    job(&shop.proxy, "start_rollout", "cancelled", |job| job["id"].to_string() == id).await;
+    job(&shop.proxy, "start_rollout", "cancelled", |job| job["id"] == scheduled["job"]).await;
     assert_eq!(events_of(&shop.proxy, "job.cancelled").await[0]["detail"]["reason"], "not tonight");
     let again = shop.proxy.admin("DELETE", &format!("/api/v1/jobs/{id}"), &[], None).await;
     assert_eq!((again.status, &again.json()["code"]), (409, &json!("job_not_cancellable")));

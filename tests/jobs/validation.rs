@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use super::{events_of, job, jobs};
-use crate::judged::{Shop, brief, cause};
-use crate::support::{Answer, Upstream, eventually};
+use crate::judged::{Shop, brief, cause, config};
+use crate::support::{Answer, Proxy, Upstream, eventually, peers};
 
 /// One step, after a test by this hook.
 fn plan(hook: Value) -> Value {
@@ -33,7 +33,7 @@ async fn whoever_answers_200_lets_users_come_and_what_he_says_is_in_the_timeline
     // What he is sent comes back, and so into the timeline.
     let tester = Upstream::scripted("tester", |_| Answer::Echo);
     let begun = shop.begins(by(&tester)).await;
-    shop.has_share(10.0).await;
+    shop.is("shifting").await;
     let rollout = shop.rollout().await;
     let said = cause(&rollout);
     assert!(said.starts_with("the validation has passed: {"), "{}", brief(&rollout));
@@ -83,7 +83,7 @@ async fn who_says_that_he_is_at_it_is_asked_again_where_he_says() {
         }
     });
     shop.begins(by(&tester)).await;
-    shop.has_share(10.0).await;
+    shop.is("shifting").await;
     let rollout = shop.rollout().await;
     assert_eq!(cause(&rollout), "the validation has passed: all 12 checks are fine");
     assert_eq!((tester.requests(), looks.load(Ordering::SeqCst)), (5, 4));
@@ -126,7 +126,7 @@ async fn who_cannot_be_reached_is_asked_until_he_can_be_or_the_time_is_over() {
     let refused = shop.proxy.admin("DELETE", &format!("/api/v1/jobs/{}", waiting["id"]), &[], None).await;
     assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("job_not_cancellable")));
     tester.accept();
-    shop.has_share(10.0).await;
+    shop.is("shifting").await;
     assert_eq!(job(&shop.proxy, "validate", "done", |_| true).await["id"], waiting["id"]);
 
     let shop = Shop::new("").await;
@@ -148,8 +148,22 @@ async fn a_program_decides_by_its_exit_code_and_knows_what_it_tests() {
     assert_eq!(cause(&failed), format!("the validation has failed: exit code 3: {printed}"));
     nobody_was_moved(&shop).await;
     shop.begins(by_script("echo 2 of 2 passed")).await;
-    shop.has_share(10.0).await;
+    shop.is("shifting").await;
     assert_eq!(cause(&shop.rollout().await), "the validation has passed: 2 of 2 passed");
+}
+
+#[tokio::test]
+async fn through_a_validation_listener_the_candidate_is_tested_while_no_user_gets_there() {
+    let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
+    let listeners = "validation: { bind: \"127.0.0.1:@validation@\", sends_to: candidate }, web:";
+    let proxy = Proxy::start(&config(&blue, &green, "").replacen("web:", listeners, 1)).await;
+    let shop = Shop { proxy, blue, green };
+    let curl = format!("{} --silent --fail $POINTSMAN_VALIDATION_URL/smoke", peers::tool("curl").display());
+    shop.begins(by_script(&format!("{curl} && echo && echo $POINTSMAN_VALIDATION_URL"))).await;
+    shop.is("shifting").await;
+    let url = format!("http://{}", shop.proxy.address("validation"));
+    assert_eq!(cause(&shop.rollout().await), format!("the validation has passed: green / {url}"));
+    assert_eq!((shop.green.requests(), shop.blue.requests()), (1, 0));
 }
 
 /// The script of a program that never ends, nor does what it has started; both write down who they are.
@@ -211,7 +225,7 @@ async fn after_kill_9_the_program_is_gone_with_us_and_runs_again_with_the_same_j
     assert_eq!(cause(&paused), "the validation has passed: fine");
     nobody_was_moved(&shop).await;
     shop.steer("resume").await.expect(200);
-    shop.has_share(10.0).await;
+    shop.is("shifting").await;
 }
 
 #[tokio::test]

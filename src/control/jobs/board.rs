@@ -97,7 +97,9 @@ impl Jobs {
         let mut board = self.board();
         board.next = board.next.max(last + 1);
         (board.all, board.by_state, board.waiting) = Default::default();
-        jobs.into_iter().for_each(|job| board.put(job.found()));
+        for job in jobs {
+            board.put(job.found());
+        }
         drop(board);
         self.changed.send_replace(());
     }
@@ -152,7 +154,9 @@ impl Jobs {
         let fresh =
             |job: &&Job| job.state == State::Dead && board.all.get(&job.id).map(|j| j.state) != Some(State::Dead);
         complain(&jobs.iter().filter(fresh).collect::<Vec<_>>());
-        jobs.iter().cloned().for_each(|job| board.put(job));
+        for job in jobs {
+            board.put(job.clone());
+        }
         drop(board);
         self.changed.send_replace(());
     }

@@ -166,7 +166,7 @@ impl Controller {
 
     /// Writes down what has become of jobs, and events that belong to it; where the store is away, later.
     pub(in crate::control) async fn note_jobs(&mut self, jobs: Vec<Job>, events: Vec<NewEvent>) {
-        let batch = Batch { jobs, events, ..Batch::default() };
+        let batch = Batch { events, jobs, ..Batch::default() };
         let events = self.journal.fact(&self.running.desired, batch).await;
         self.shared.announce(events);
     }

@@ -100,3 +100,6 @@ async fn over(commands: &mpsc::Sender<Command>, attempt: Attempt, ran: Result<()
     // Where the controller is gone, it is tried again after the restart.
     let _ = commands.send(Command::Job(JobCommand::Over { attempt, ran })).await;
 }
+
+#[cfg(test)]
+mod tests;

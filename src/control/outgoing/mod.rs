@@ -123,10 +123,10 @@ impl Client {
     pub(super) async fn ask(&self, ask: Ask) -> Result<Answered, Trouble> {
         let deadline = Instant::now() + ask.timeout;
         let place: Place = ask.url.parse()?;
-        let stream = self.connected(&place, deadline.min(Instant::now() + CONNECTED)).await?;
+        let stream = Box::pin(self.connected(&place, deadline.min(Instant::now() + CONNECTED))).await?;
         let (shown, wanted) = (place.shown(), ask.wanted);
         let request = request(place, ask)?;
-        match call::exchange(stream, Version::Http1, request, |_| wanted, deadline).await {
+        match Box::pin(call::exchange(stream, Version::Http1, request, |_| wanted, deadline)).await {
             Ok(answer) => Ok(Answered { status: answer.head.status, headers: answer.head.headers, body: answer.body }),
             Err(why) => Err(Trouble::Unanswered { place: shown, why }),
         }

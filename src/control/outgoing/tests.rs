@@ -22,12 +22,9 @@ async fn server(answer: &'static str, tls: Option<Arc<rustls::ServerConfig>>) ->
         while let Ok((stream, _)) = listener.accept().await {
             let (noted, tls) = (Arc::clone(&noted), tls.clone());
             tokio::spawn(async move {
-                match tls {
-                    None => answered(stream, answer, &noted).await,
-                    Some(tls) => match tokio_rustls::TlsAcceptor::from(tls).accept(stream).await {
-                        Ok(stream) => answered(stream, answer, &noted).await,
-                        Err(_) => {}
-                    },
+                let Some(tls) = tls else { return answered(stream, answer, &noted).await };
+                if let Ok(stream) = tokio_rustls::TlsAcceptor::from(tls).accept(stream).await {
+                    answered(stream, answer, &noted).await;
                 }
             });
         }

@@ -23,6 +23,7 @@ use crate::model::change::Decision;
 use crate::model::names::ServiceName;
 use crate::model::rollout::plan::Plan;
 use crate::model::rollout::{self, Begin, By, Freezes, Input, Rollout, RolloutId, State};
+use crate::routing::table::Group;
 use crate::store::{Batch, KeptReceipt};
 
 /// What the controller is asked to do about rollouts.
@@ -164,10 +165,8 @@ impl Controller {
         scheduled: Option<u64>,
     ) -> Result<RolloutStarted, Rejected> {
         let fingerprint = format!("rollout {}", start_asked(&start));
-        if let Some(kept) = self.repeated(origin, &fingerprint).await? {
-            if let Some(started) = started_from(&kept) {
-                return Ok(started);
-            }
+        if let Some(started) = self.repeated(origin, &fingerprint).await?.as_ref().and_then(started_from) {
+            return Ok(started);
         }
         self.check_versions(&start.services.iter().collect::<Vec<_>>(), origin)?;
         if let Some(at) = scheduled::later(start.at, Timestamp::now())? {
@@ -191,7 +190,7 @@ impl Controller {
     /// Refuses what would be known to fail at once.
     fn may_begin(&self, start: &RolloutStart, plan: &Plan) -> Result<(), Rejected> {
         for name in &start.services {
-            self.is_frozen(name, plan, start)?;
+            is_frozen(name, plan, start)?;
             self.running.desired.may_be_moved(name)?;
             self.may_be_held(&[name])?;
             let Some(service) = self.running.table.service(name.as_str()) else { continue };
@@ -205,11 +204,6 @@ impl Controller {
         Ok(())
     }
 
-    fn is_frozen(&self, service: &ServiceName, plan: &Plan, start: &RolloutStart) -> Result<(), Rejected> {
-        let frozen = frozen(&plan.freeze, Timestamp::now()).filter(|_| start.freeze == Freezes::Heeded);
-        frozen.map_or(Ok(()), |f| Err(Rejected::Frozen { service: service.clone(), until: f.until }))
-    }
-
     async fn steer_rollout(
         &mut self,
         service: &ServiceName,
@@ -217,10 +211,8 @@ impl Controller {
         origin: &Origin,
     ) -> Result<RolloutReceipt, Rejected> {
         let fingerprint = format!("rollout.{} {service}", wish.label());
-        if let Some(kept) = self.repeated(origin, &fingerprint).await? {
-            if let Some(receipt) = receipt_from(&kept) {
-                return Ok(receipt);
-            }
+        if let Some(receipt) = self.repeated(origin, &fingerprint).await?.as_ref().and_then(receipt_from) {
+            return Ok(receipt);
         }
         self.check_versions(&[service], origin)?;
         let desired = &self.running.desired;
@@ -279,7 +271,7 @@ impl Controller {
             let Some(index) = service.group_index(live.as_str()) else { continue };
             let candidate = service.group_index(rollout.to.as_str()).map(|i| &service.groups[i]);
             let group = &service.groups[index];
-            if !group.can_serve() && candidate.is_some_and(|g| g.can_serve()) {
+            if !group.can_serve() && candidate.is_some_and(Group::can_serve) {
                 let (service, group, why) = (moved.service.clone(), live.clone(), self.shared.why_unhealthy(group));
                 return Err(Rejected::StableGroupUnhealthy { service, group, why });
             }
@@ -305,7 +297,7 @@ impl Controller {
         batch.jobs = self.shared.jobs.validations(&decision.desired);
         batch.events.extend(events::drains(&old.desired, &decision.desired, events::OURSELVES));
         if let Some((origin, fingerprint, receipt)) = kept {
-            batch.receipts.extend(self.receipt_of(origin, fingerprint, receipt));
+            batch.receipts.extend(receipt_of(origin, fingerprint, receipt));
         }
         let next = Running { desired: Arc::new(decision.desired), ..(*old).clone() };
         let events = self.put_in_force(Some(next), batch, otherwise).await?;
@@ -328,18 +320,18 @@ impl Controller {
             Err(why) => Err(Rejected::Store(why)),
         }
     }
+}
 
-    /// `receipt` as it is kept for a repeated request; none where the request has no key.
-    pub(in crate::control) fn receipt_of(
-        &self,
-        origin: &Origin,
-        fingerprint: String,
-        receipt: Value,
-    ) -> Option<KeptReceipt> {
-        let key = origin.idempotency_key.as_ref()?;
-        let key = crate::control::controller::stored_key(origin, key);
-        Some(KeptReceipt { key, fingerprint, receipt, at: Timestamp::now() })
-    }
+/// `receipt` as it is kept for a repeated request; none where the request has no key.
+pub(super) fn receipt_of(origin: &Origin, fingerprint: String, receipt: Value) -> Option<KeptReceipt> {
+    let key = origin.idempotency_key.as_ref()?;
+    let key = crate::control::controller::stored_key(origin, key);
+    Some(KeptReceipt { key, fingerprint, receipt, at: Timestamp::now() })
+}
+
+fn is_frozen(service: &ServiceName, plan: &Plan, start: &RolloutStart) -> Result<(), Rejected> {
+    let frozen = frozen(&plan.freeze, Timestamp::now()).filter(|_| start.freeze == Freezes::Heeded);
+    frozen.map_or(Ok(()), |f| Err(Rejected::Frozen { service: service.clone(), until: f.until }))
 }
 
 fn cause(origin: &Origin, done: &str) -> String {

@@ -81,6 +81,6 @@ async fn ask(target: &Target, path: &str) -> Result<(), String> {
     let (stream, version) = call::open(target, &HTTP, deadline).await.map_err(|e| e.to_string())?;
     let request = call::request(target, version, Method::GET, path, None)?;
     let answer = call::exchange(stream, version, request, |_| call::Wanted::Body, deadline).await;
-    let status = answer.map_err(|e| e.to_string())?.status();
+    let status = answer?.status();
     if status.is_server_error() { Err(format!("status {status}")) } else { Ok(()) }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::change::{RolloutCommand, Starting};
+use super::change::{RolloutCommand, Starting, receipt_of};
 use crate::config;
 use crate::control::command::{Origin, Rejected, RolloutStart, RolloutStarted};
 use crate::control::controller::{Command, Controller, PATIENCE};
@@ -54,7 +54,7 @@ pub(in crate::control) async fn begin_scheduled(
     let plan = plan(shared, &start)?;
     // Of the same key only the first one counts, and it is as durable as the rollout.
     let idempotency_key = Some(format!("job {}", job.id));
-    let origin = Origin { actor, reason, idempotency_key, ..Origin::default() };
+    let origin = Origin { actor, idempotency_key, reason, ..Origin::default() };
     let (reply, answer) = oneshot::channel();
     let starting = Box::new(Starting { start, plan, origin, scheduled: Some(job.id), reply });
     let asked = commands.send(Command::Rollout(RolloutCommand::Start(starting))).await;
@@ -95,7 +95,7 @@ impl Controller {
         let batch = Batch {
             jobs: vec![job],
             events: events::rollout_scheduled(&wish, id, at),
-            receipts: self.receipt_of(origin, fingerprint, receipt).into_iter().collect(),
+            receipts: receipt_of(origin, fingerprint, receipt).into_iter().collect(),
             ..Batch::default()
         };
         let written = self.journal.write(&self.running.desired, batch, PATIENCE, Otherwise::Refuse).await;

@@ -61,12 +61,11 @@ pub fn roll_back(decision: &mut Decision, by: &By, at: Timestamp) {
         for service in services {
             let Some(state) = decision.desired.services.get_mut(service.as_str()) else { continue };
             let before = std::mem::replace(&mut state.split, state.stable.clone());
-            match decision.moves.iter_mut().find(|m| m.service == service) {
-                Some(moved) => moved.changed = true,
-                None => {
-                    let (after, stable) = (state.split.clone(), state.stable.clone());
-                    decision.moves.push(Move { service, before, after, stable, changed: true });
-                }
+            if let Some(moved) = decision.moves.iter_mut().find(|m| m.service == service) {
+                moved.changed = true;
+            } else {
+                let (after, stable) = (state.split.clone(), state.stable.clone());
+                decision.moves.push(Move { service, before, after, stable, changed: true });
             }
         }
     }
@@ -202,10 +201,9 @@ impl Rollout {
     fn next(&mut self, input: Input) -> Result<(State, To), ChangeError> {
         let not_now = Err(ChangeError::NotNow { id: self.id, state: self.state.label() });
         Ok(match (self.state, input) {
-            (State::Done | State::RolledBack | State::Failed, _) => return not_now,
             (State::RollingBack(_), Input::Back | Input::Abort) => (State::RolledBack, To::Stable),
             (State::RollingBack(at), Input::FurtherBack) => self.back_to(at + 1),
-            (State::RollingBack(_), _) => return not_now,
+            (State::RollingBack(_) | State::Done | State::RolledBack | State::Failed, _) => return not_now,
             (State::Active(phase), Input::Pause) => (State::Paused(phase), To::Here),
             // What was found meanwhile still holds.
             (State::Paused(Phase::Validating), Input::Resume) if self.tested == Tested::Well => self.step_on(),
@@ -232,16 +230,20 @@ impl Rollout {
                 self.step_on()
             }
             (State::Active(Phase::Checking | Phase::Warming), Input::Ready)
-            | (State::Active(Phase::Validating) | State::Paused(Phase::Validating), Input::Onward) => self.step_on(),
-            (State::Active(Phase::AwaitingApproval(stop)), Input::Agreed)
-            | (State::Paused(Phase::AwaitingApproval(stop)), Input::Agreed) => {
+            | (
+                State::Active(Phase::Validating | Phase::Shifting) | State::Paused(Phase::Validating | Phase::Shifting),
+                Input::Onward,
+            ) => self.step_on(),
+            (
+                State::Active(Phase::AwaitingApproval(stop)) | State::Paused(Phase::AwaitingApproval(stop)),
+                Input::Agreed,
+            ) => {
                 self.agreed = Some(stop);
                 match stop {
                     Stop::Step(_) => self.step_on(),
                     Stop::Drain => self.finish(),
                 }
             }
-            (State::Active(Phase::Shifting) | State::Paused(Phase::Shifting), Input::Onward) => self.step_on(),
             (State::Active(Phase::Baking) | State::Paused(Phase::Baking), Input::Onward) => self.finish(),
             (State::Active(Phase::Draining) | State::Paused(Phase::Draining), Input::Drained | Input::Onward) => {
                 (State::Done, To::Here)

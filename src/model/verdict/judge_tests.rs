@@ -399,7 +399,7 @@ fn told(guards: &Guards, looks: Vec<Look>) -> Vec<Vec<Row>> {
     let mut judge = Judge::new(guards, 0.999, 20);
     judge.begin_step(Timestamp::UNIX_EPOCH, share(TEN));
     let mut verdict = |(second, look): (usize, Look)| {
-        judge.look(&Look { at: Timestamp::from_second(second as i64 + 1).unwrap(), ..look });
+        judge.look(&Look { at: Timestamp::from_second(i64::try_from(second).unwrap() + 1).unwrap(), ..look });
         let verdict = judge.verdict();
         assert_eq!(judge.has_failed(), verdict.status == Status::Fail);
         verdict.rows

@@ -41,7 +41,7 @@ pub(super) async fn ask(client: &Client, url: &str, subject: &Subject, within: D
             Ok(next) => answer = next,
             // He is at it, and may well call back.
             Err(trouble) => {
-                tracing::warn!(rollout = %subject.rollout, %trouble, "whoever validates does not answer now")
+                tracing::warn!(rollout = %subject.rollout, %trouble, "whoever validates does not answer now");
             }
         }
     }

@@ -86,7 +86,7 @@ async fn watch(
                 // What it has started may hold its output open for ever.
                 let _ = timeout(FLUSHED, async {
                     if open {
-                        read.await
+                        read.await;
                     }
                 })
                 .await;
@@ -124,7 +124,7 @@ fn shown(status: ExitStatus) -> String {
 /// Where this process is killed, nobody else would end the program, and the test that begins after the restart would
 /// have company: this waits for our end of its input to close. Without a shell there is none.
 fn guard(of: &Child) -> Option<Child> {
-    const SCRIPT: &str = "read -r _; kill -KILL -- \"-$1\" 2>&-";
+    const SCRIPT: &str = "read -r _; kill -s KILL -- \"-$1\"";
     let mut command = Command::new("/bin/sh");
     command.args(["-c", SCRIPT, "sh", &of.id().to_string()]).process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
