@@ -66,7 +66,8 @@ pub(crate) fn lognormal(median: f64, sigma: f64) -> impl Fn(f64) -> f64 + Clone 
 fn normal(z: f64) -> f64 {
     let x = z.abs() / std::f64::consts::SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * x);
-    let poly = t * (0.254_829_592 + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
+    let poly =
+        t * (0.254_829_592 + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
     let erf = 1.0 - poly * (-x * x).exp();
     if z < 0.0 { (1.0 - erf) / 2.0 } else { f64::midpoint(1.0, erf) }
 }

@@ -398,13 +398,13 @@ proptest! {
 fn told(guards: &Guards, looks: Vec<Look>) -> Vec<Vec<Row>> {
     let mut judge = Judge::new(guards, 0.999, 20);
     judge.begin_step(Timestamp::UNIX_EPOCH, share(TEN));
-    let mut verdict = |(second, look): (usize, Look)| {
-        judge.look(&Look { at: Timestamp::from_second(second as i64 + 1).unwrap(), ..look });
+    let mut verdict = |(second, look): (i64, Look)| {
+        judge.look(&Look { at: Timestamp::from_second(second).unwrap(), ..look });
         let verdict = judge.verdict();
         assert_eq!(judge.has_failed(), verdict.status == Status::Fail);
         verdict.rows
     };
-    looks.into_iter().enumerate().map(&mut verdict).collect()
+    (1..).zip(looks).map(&mut verdict).collect()
 }
 
 fn statuses(verdicts: &[Vec<Row>]) -> Vec<Status> {
@@ -518,7 +518,8 @@ fn answers(count: u64, ms: u64, baseline_ms: u64) -> Look {
 #[test]
 fn a_candidate_slower_than_the_limit_and_the_baseline_fails_by_its_percentile_and_by_its_mean() {
     let absolute = Bound::Above(Duration::from_millis(200));
-    for (bound, limit) in [(absolute, "the limit of 200 ms"), (Bound::AboveBaseline(0.5), "(the baseline's and 50 %)")] {
+    for (bound, limit) in [(absolute, "the limit of 200 ms"), (Bound::AboveBaseline(0.5), "(the baseline's and 50 %)")]
+    {
         let quantile = vec![QuantileLimit { percent: 95, bound }];
         let guards = Guards { latency_quantiles: quantile, latency_mean: Some(bound), ..none() };
         let mut looks = vec![answers(10, 100, 100); 3];
@@ -540,7 +541,10 @@ fn answers_slow_at_both_are_no_reason_to_go_back() {
     let verdicts = told(&guards, vec![answers(50, 600, 600); 50]);
     assert_eq!(statuses(&verdicts).pop(), Some(Status::Undecided));
     let why = &verdicts[49][0].why;
-    assert!(why.contains("the 95th percentile of 2500 answers is 6") && why.contains("but so is the baseline"), "{why}");
+    assert!(
+        why.contains("the 95th percentile of 2500 answers is 6") && why.contains("but so is the baseline"),
+        "{why}"
+    );
 }
 
 #[test]

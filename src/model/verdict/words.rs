@@ -93,7 +93,9 @@ fn beyond_both(finding: Finding, measured: &Measured, terms: Terms) -> String {
     match finding.against {
         Against::Nothing => format!("{beyond} {limit} ({certain})"),
         Against::Memory(_) => format!("{beyond} {limit} and than at the baseline while that had traffic ({certain})"),
-        Against::Baseline(_) => format!("{beyond} {limit} and than at the baseline ({}): {certain}", measured.words.baseline),
+        Against::Baseline(_) => {
+            format!("{beyond} {limit} and than at the baseline ({}): {certain}", measured.words.baseline)
+        }
     }
 }
 
@@ -156,7 +158,8 @@ mod tests {
 
     #[test]
     fn figures_are_said_as_people_say_them() {
-        let all = [(0.3, "fraction"), (0.0028, "fraction"), (1.0, "fraction"), (812.4, "ms"), (3.456, "ms"), (7.0, "s")];
+        let all =
+            [(0.3, "fraction"), (0.0028, "fraction"), (1.0, "fraction"), (812.4, "ms"), (3.456, "ms"), (7.0, "s")];
         let said: Vec<_> = all.iter().map(|(figure, unit)| said(*figure, unit)).collect();
         assert_eq!(said, ["30 %", "0.28 %", "100 %", "812 ms", "3.46 ms", "7 s"]);
     }

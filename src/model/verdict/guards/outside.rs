@@ -3,9 +3,9 @@
 //! Something bad has to be said twice in a row before it fails: a single scrape may be off. Who says nothing is no
 //! reason to go back, nor to go on: undecided, and two bad answers are needed after it.
 
-use super::super::words::said;
 use super::super::plan::Threshold;
 use super::super::terms::{Company, Pace};
+use super::super::words::said;
 use super::super::{Look, Row, Said, Status};
 use super::Guard;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::words::said;
 use super::super::terms::{Company, Elapsed, Pace};
+use super::super::words::said;
 use super::super::{Look, Row, Status};
 use super::Guard;
 

@@ -116,7 +116,10 @@ mod tests {
             assert!(mixture.log_evidence().abs() < 1e-6, "{} after {epoch}", mixture.log_evidence());
         }
         mixture.settle(|_| 2_f64.ln());
-        assert!(mixture.log_evidence() < 2_f64.ln() && mixture.log_evidence() > 1.8_f64.ln(), "what is left is not bet");
+        assert!(
+            mixture.log_evidence() < 2_f64.ln() && mixture.log_evidence() > 1.8_f64.ln(),
+            "what is left is not bet"
+        );
     }
 
     #[test]
