@@ -180,10 +180,10 @@ pub(crate) fn all(part: f64) -> Vec<Load> {
         Plan {
             requests_a_second: 5.0,
             phases: steps(4000, fails(0.02), fails(0.02)),
-            ..good("as good: 2 % fail, 5 a second", 500, GOOD, Looks::Failures)
+            ..good("as good: 2 % fail, 5 a second", 1000, GOOD, Looks::Failures)
         },
-        Plan { phases: outage(GOOD), ..good("as good, both down for 5 min", 500, GOOD, Looks::Seconds) },
-        Plan { phases: outage(worse), ..good("0.5 % fail, both down for 5 min", 500, GOOD, Looks::Seconds) },
+        Plan { phases: outage(GOOD), ..good("as good, both down for 5 min", 5000, GOOD, Looks::Seconds) },
+        Plan { phases: outage(worse), ..good("0.5 % fail, both down for 5 min", 5000, GOOD, Looks::Seconds) },
         Plan {
             requests_a_second: 12.0 / 3600.0,
             phases: steps(week, GOOD, GOOD),

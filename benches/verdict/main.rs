@@ -14,7 +14,6 @@ mod world;
 
 use judges::{Pointsman, Poll, Quiet};
 use loads::Load;
-use std::fmt::Write as _;
 use world::{Judging, Outcome};
 
 const COLUMNS: &str = "load,judge,is_bad,runs,rolled_back,bad_median,bad_p95,bad_max,bad_mean,requests_median,requests_p95,\
@@ -64,7 +63,7 @@ fn argument(name: &str) -> Option<String> {
 fn main() -> std::io::Result<()> {
     let part = argument("--part").map_or(1.0, |part| part.parse().expect("--part is followed by a fraction"));
     let only = argument("--only").unwrap_or_default();
-    let mut rollouts = String::from("load,run,failed_or_late,requests,seconds\n");
+    let mut rollouts = vec!["load,run,bad,requests,seconds".to_owned()];
     println!("{COLUMNS}");
     for load in loads::all(part).iter().filter(|load| load.name.contains(&only)) {
         let began = std::time::Instant::now();
@@ -72,8 +71,7 @@ fn main() -> std::io::Result<()> {
         row(load, "pointsman", &outcomes);
         for (n, outcome) in outcomes.iter().enumerate().filter(|(_, outcome)| outcome.rolled_back) {
             let Outcome { bad, requests, seconds, .. } = outcome;
-            writeln!(rollouts, "\"{}\",{},{bad},{requests},{seconds}", load.name, n + 1)
-                .expect("a string takes everything");
+            rollouts.push(format!("\"{}\",{},{bad},{requests},{seconds}", load.name, n + 1));
         }
         // The poll needs no more of them: its figures are far apart.
         let runs = load.runs.min(1000);
@@ -82,5 +80,5 @@ fn main() -> std::io::Result<()> {
         }
         eprintln!("{}: {:.1} s", load.name, began.elapsed().as_secs_f64());
     }
-    argument("--rollouts").map_or(Ok(()), |file| std::fs::write(file, rollouts))
+    argument("--rollouts").map_or(Ok(()), |file| std::fs::write(file, rollouts.join("\n") + "\n"))
 }

@@ -1,3 +1,5 @@
+//! The judge, tried on simulated rollouts: what it sees and how soon, what it leaves alone, and how it reads.
+
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
@@ -398,13 +400,13 @@ proptest! {
 fn told(guards: &Guards, looks: Vec<Look>) -> Vec<Vec<Row>> {
     let mut judge = Judge::new(guards, 0.999, 20);
     judge.begin_step(Timestamp::UNIX_EPOCH, share(TEN));
-    let mut verdict = |(second, look): (usize, Look)| {
-        judge.look(&Look { at: Timestamp::from_second(i64::try_from(second).unwrap() + 1).unwrap(), ..look });
+    let mut verdict = |(second, look): (i64, Look)| {
+        judge.look(&Look { at: Timestamp::from_second(second).unwrap(), ..look });
         let verdict = judge.verdict();
         assert_eq!(judge.has_failed(), verdict.status == Status::Fail);
         verdict.rows
     };
-    looks.into_iter().enumerate().map(&mut verdict).collect()
+    (1..).zip(looks).map(&mut verdict).collect()
 }
 
 fn statuses(verdicts: &[Vec<Row>]) -> Vec<Status> {
@@ -500,7 +502,7 @@ fn websockets_that_nobody_asks_for_hold_nothing_up_and_refused_ones_fail() {
     assert_eq!(statuses(&verdicts), [Status::Pass, Status::Undecided, Status::Fail, Status::Fail]);
     assert_eq!(
         verdicts[3][0].why,
-        "11 of 30 WebSocket handshakes succeeded (36.67 %), less than the limit of 95 % and than at the baseline (270 of \
+        "11 of 30 WebSocket handshakes succeeded (36.7 %), less than the limit of 95 % and than at the baseline (270 of \
          270, 100 %): certain to 99.9 %"
     );
 }

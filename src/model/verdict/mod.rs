@@ -136,7 +136,7 @@ pub struct Row {
     pub unit: &'static str,
     /// Attempts at the candidate that were counted since the step began.
     pub requests: u64,
-    /// About how many more are needed for another answer than undecided; 0 where none are.
+    /// About how many more are needed for another answer than undecided; 0 where none are, and where it cannot be said.
     pub needs: u64,
     /// About how long these take at the rate of the last minute, in seconds; none where nothing comes, and where it would
     /// be more than a week.

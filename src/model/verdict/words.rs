@@ -133,17 +133,23 @@ impl Measured {
     }
 }
 
-/// A figure for people: `4.2 %`, `812 ms`.
+/// A figure for people: `4.2 %`, `812 ms`, `1.5 s`.
 pub(super) fn said(figure: f64, unit: &str) -> String {
-    let digits = |figure: f64| if figure.abs() >= 100.0 { 0 } else { 2 };
     match unit {
-        "fraction" => {
-            let percent = figure * 100.0;
-            format!("{} %", shortened(percent, digits(percent)))
-        }
+        "fraction" => format!("{} %", to_three_digits(figure * 100.0)),
+        "ms" if figure >= 1000.0 => said(figure / 1000.0, "s"),
         "" => shortened(figure, 4),
-        _ => format!("{} {unit}", shortened(figure, digits(figure))),
+        _ => format!("{} {unit}", to_three_digits(figure)),
     }
+}
+
+fn to_three_digits(figure: f64) -> String {
+    let decimals = match figure.abs() {
+        100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
+    };
+    shortened(figure, decimals)
 }
 
 /// With so many decimals at the most.
