@@ -1,3 +1,5 @@
+//! What the judge promises, look by look.
+
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
