@@ -129,9 +129,9 @@ def pauses(proxy):
 
 # State, the candidate, how it is probed, the plan, what is done until the state is there.
 STATES = [
-    ("checking", silent, "kind: http, path: /, interval: 20s, timeout: 15s", {}, None),
+    ("checking", silent, "kind: http, path: /, interval: 5s, timeout: 1s, unhealthy_after: 100", {}, None),
     ("warming", silent, "kind: tcp, interval: 1h", {"warm_up": [{"path": "/", "times": 1}]}, None),
-    ("validating", well, "kind: tcp, interval: 1h", {"validate": {"hook": {"command": ["sleep", "600"], "timeout": "10m"}}}, None),
+    ("validating", well, "kind: tcp, interval: 1h", {"validate": {"hook": {"url": "http://127.0.0.1:1/", "timeout": "10m"}}}, None),
     ("awaiting_approval", well, "kind: tcp, interval: 1h", {"steps": AT_ONCE, "approval": {"before": [100], "within": "1h"}, **QUICK}, None),
     ("shifting", well, "kind: tcp, interval: 1h", {"steps": HELD}, None),
     ("baking", well, "kind: tcp, interval: 1h", {"steps": AT_ONCE, "bake": "1h", **QUICK}, None),

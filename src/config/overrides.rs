@@ -92,7 +92,7 @@ fn read(base: &Plan, members: &Value, hold: Duration) -> Result<Plan, Vec<String
     let plan = yaml::read::<file::Rollout>(&root, &faults).and_then(|written| {
         let plan = validate::plan(&check, root.place, &written, base, hold)?;
         if written.validate.is_some() {
-            absolute(&faults, &paths, &plan)?;
+            program_of_file(&faults, &paths, base, &plan)?;
         }
         Some(plan)
     });
@@ -105,20 +105,22 @@ fn read(base: &Plan, members: &Value, hold: Duration) -> Result<Plan, Vec<String
     }
 }
 
-/// A relative path of a program would begin wherever this process happens to be.
-fn absolute(faults: &Faults, paths: &[String], plan: &Plan) -> Option<()> {
-    let Some(Validator::Command(words)) = plan.validate.as_ref().map(|validation| &validation.by) else {
-        return Some(());
+/// A program runs with our rights: those of whoever may write the file, not of whoever may begin a rollout.
+fn program_of_file(faults: &Faults, paths: &[String], base: &Plan, plan: &Plan) -> Option<()> {
+    let program = |plan: &Plan| match plan.validate.as_ref().map(|validation| &validation.by) {
+        Some(Validator::Command(words)) => Some(words.clone()),
+        _ => None,
     };
-    match words.first() {
-        Some(program) if program.contains('/') && !program.starts_with('/') => {
-            let line = paths.iter().position(|path| path == "validate.hook.command[0]").unwrap_or_default() + 1;
-            let message = "the path is relative, and a request has no folder; write all of it, from / on";
-            faults.add(Place { line: line as u32, col: 1 }, message);
-            None
-        }
-        _ => Some(()),
+    let asked = program(plan);
+    if asked.is_none() || asked == program(base) {
+        return Some(());
     }
+    let is_command = |path: &String| path.starts_with("validate.hook.command");
+    let line = paths.iter().position(is_command).unwrap_or_default() + 1;
+    let message = "only the file names programs, for they run with the rights of pointsman; write the program there, \
+                   under `rollout.validate` of the service, or give a `url` here";
+    faults.add(Place { line: line as u32, col: 1 }, message);
+    None
 }
 
 /// The message behind its path, without what the path says already.
@@ -136,8 +138,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::rollout::plan::Step;
     use crate::model::rollout::plan::{Approval, Approver, Freeze, Gate, OnTimeout, Undecided, UndecidedAct, WarmUp};
+    use crate::model::rollout::plan::{Step, Validation};
     use crate::model::split::Share;
     use crate::model::verdict::plan::{Bound, Guards, QuantileLimit};
 
@@ -238,9 +240,6 @@ mod tests {
                 "min_requests: \"20\" is a text; it must be a whole number from 0 to 18446744073709551615, without quotes",
             ]
         );
-        let relative = json!({ "validate": { "hook": { "command": ["${HOME}/smoke.sh"] } } });
-        let path = "the path is relative, and a request has no folder; write all of it, from / on";
-        assert_eq!(said(relative), [format!("validate.hook.command[0]: {path}")]);
         assert_eq!(
             said(json!({ "steps": [10, 25] })),
             ["steps[1]: the last step goes to 25; the last one must go to 100",]
@@ -254,11 +253,23 @@ mod tests {
     }
 
     #[test]
+    fn only_the_file_names_programs() {
+        let by = |words: &[&str]| Validator::Command(words.iter().map(|word| (*word).to_owned()).collect());
+        let base = Plan { validate: Some(Validation { by: by(&["/bin/smoke", "x"]), timeout: secs(9) }), ..base() };
+        for command in [json!(["/bin/sh"]), json!(["/bin/smoke", "y"]), json!(["./smoke"])] {
+            let wrong = plan(&base, &json!({ "validate": { "hook": { "command": command } } })).unwrap_err();
+            assert!(wrong[0].starts_with("validate.hook.command: only the file names programs"), "{wrong:?}");
+        }
+        let asked = json!({ "validate": { "hook": { "command": ["/bin/smoke", "x"], "timeout": "1m" } } });
+        assert_eq!(plan(&base, &asked).unwrap().validate.unwrap().by, by(&["/bin/smoke", "x"]));
+    }
+
+    #[test]
     fn a_request_cannot_ask_for_the_environment() {
         assert!(std::env::var("PATH").is_ok());
-        let asked = json!({ "validate": { "hook": { "command": ["/bin/echo", "${PATH}"] } } });
-        let by = plan(&base(), &asked).unwrap().validate.unwrap().by;
-        assert_eq!(by, Validator::Command(vec!["/bin/echo".to_owned(), "${PATH}".to_owned()]));
+        let asked = json!({ "validate": { "hook": { "url": "http://127.0.0.1/${PATH}" } } });
+        let by = plan(&base(), &asked).map(|plan| plan.validate.unwrap().by);
+        assert!(by.is_err() || by == Ok(Validator::Url("http://127.0.0.1/${PATH}".to_owned())), "{by:?}");
     }
 
     fn json_value() -> impl Strategy<Value = Value> {

@@ -120,6 +120,7 @@ async fn every_answer_is_of_the_shape_that_the_document_says() {
     let receipt = proxy.post("/api/v1/services/shop/switch", behind).await.expect(200).json();
     samples.push(("post", "/api/v1/services/{service}/switch", 200, receipt));
     samples.extend(rollouts(&proxy).await);
+    samples.extend(jobs(&proxy).await);
     let problem = proxy.post("/api/v1/services/shop/switch", serde_json::json!({"to": "red"})).await.expect(404).json();
     samples.push(("post", "/api/v1/services/{service}/switch", 404, problem));
     let given = serde_json::json!({"document": document(&proxy).await, "samples": samples});
@@ -153,5 +154,22 @@ async fn rollouts(proxy: &Proxy) -> Vec<Sample> {
         ("get", "/api/v1/services/{service}/rollouts/{id}", 200, one),
         ("get", "/api/v1/rollouts/{id}/report", 200, report),
         ("post", "/hooks/alertmanager", 200, alarmed),
+    ]
+}
+
+/// A rollout that was to begin later, and will not.
+async fn jobs(proxy: &Proxy) -> Vec<Sample> {
+    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let wish = serde_json::json!({"to": "green", "at": at.to_string()});
+    let scheduled = proxy.post("/api/v1/services/shop/rollouts", wish).await.expect(202).json();
+    let list = proxy.get("/api/v1/jobs").await.expect(200).json();
+    let path = format!("/api/v1/jobs/{}", scheduled["job"]);
+    let cancelled = proxy.admin("DELETE", &path, &[], None).await.expect(200).json();
+    let refused = proxy.post(&format!("{path}/retry"), serde_json::json!({})).await.expect(409).json();
+    vec![
+        ("post", "/api/v1/services/{service}/rollouts", 202, scheduled),
+        ("get", "/api/v1/jobs", 200, list),
+        ("delete", "/api/v1/jobs/{id}", 200, cancelled),
+        ("post", "/api/v1/jobs/{id}/retry", 409, refused),
     ]
 }

@@ -18,8 +18,9 @@ fn by(tester: &Upstream) -> Value {
     plan(json!({ "url": format!("{}/smoke", tester.url()), "timeout": "1h" }))
 }
 
-fn by_script(script: &str) -> Value {
-    plan(json!({ "command": ["/bin/sh", "-c", script], "timeout": "1h" }))
+/// A line of a service: tested by this script. Only the file names programs.
+fn by_script(script: &str) -> String {
+    format!("rollout: {}", plan(json!({ "command": ["/bin/sh", "-c", script], "timeout": "1h" })))
 }
 
 async fn nobody_was_moved(shop: &Shop) {
@@ -140,14 +141,16 @@ async fn who_cannot_be_reached_is_asked_until_he_can_be_or_the_time_is_over() {
 
 #[tokio::test]
 async fn a_program_decides_by_its_exit_code_and_knows_what_it_tests() {
-    let shop = Shop::new("").await;
     let say = "echo $POINTSMAN_ROLLOUT $POINTSMAN_SERVICE $POINTSMAN_CANDIDATE through [$POINTSMAN_VALIDATION_URL]";
-    shop.begins(by_script(&format!("{say}; echo 1 of 2 failed >&2; exit 3"))).await;
+    let passes = "test -e @dir@/mended && echo 2 of 2 passed && exit 0";
+    let shop = Shop::new(&by_script(&format!("{passes}; {say}; echo 1 of 2 failed >&2; exit 3"))).await;
+    shop.begins(json!({})).await;
     let failed = shop.is("failed").await;
     let printed = "r1 shop green through [] / 1 of 2 failed";
     assert_eq!(cause(&failed), format!("the validation has failed: exit code 3: {printed}"));
     nobody_was_moved(&shop).await;
-    shop.begins(by_script("echo 2 of 2 passed")).await;
+    std::fs::write(shop.proxy.dir().join("mended"), "").unwrap();
+    shop.begins(json!({})).await;
     shop.is("shifting").await;
     assert_eq!(cause(&shop.rollout().await), "the validation has passed: 2 of 2 passed");
 }
@@ -156,24 +159,27 @@ async fn a_program_decides_by_its_exit_code_and_knows_what_it_tests() {
 async fn through_a_validation_listener_the_candidate_is_tested_while_no_user_gets_there() {
     let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
     let listeners = "validation: { bind: \"127.0.0.1:@validation@\", sends_to: candidate }, web:";
-    let proxy = Proxy::start(&config(&blue, &green, "").replacen("web:", listeners, 1)).await;
-    let shop = Shop { proxy, blue, green };
     let curl = format!("{} --silent --fail $POINTSMAN_VALIDATION_URL/smoke", peers::tool("curl").display());
-    shop.begins(by_script(&format!("{curl} && echo && echo $POINTSMAN_VALIDATION_URL"))).await;
+    let tested = by_script(&format!("{curl} && echo && echo $POINTSMAN_VALIDATION_URL"));
+    let proxy = Proxy::start(&config(&blue, &green, &tested).replacen("web:", listeners, 1)).await;
+    let shop = Shop { proxy, blue, green };
+    shop.begins(json!({})).await;
     shop.is("shifting").await;
     let url = format!("http://{}", shop.proxy.address("validation"));
     assert_eq!(cause(&shop.rollout().await), format!("the validation has passed: green / {url}"));
     assert_eq!((shop.green.requests(), shop.blue.requests()), (1, 0));
 }
 
-/// The script of a program that never ends, nor does what it has started; both write down who they are.
-fn endless(shop: &Shop) -> (String, impl Fn() -> Vec<String> + use<>) {
-    let pids = shop.proxy.dir().join("pids");
-    let script = format!("sleep 3600 & echo $! $$ >> {}; wait", pids.display());
-    (script, move || {
-        let text = std::fs::read_to_string(&pids).unwrap_or_default();
+/// A program that never ends, nor does what it has started; both write down who they are.
+const ENDLESS: &str = "sleep 3600 & echo $! $$ >> @dir@/pids; wait";
+
+/// Who they are.
+fn pids(shop: &Shop) -> impl Fn() -> Vec<String> + use<> {
+    let file = shop.proxy.dir().join("pids");
+    move || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
         text.split_whitespace().map(ToOwned::to_owned).collect()
-    })
+    }
 }
 
 async fn are_gone(pids: &[String]) {
@@ -196,9 +202,9 @@ async fn has_begun(pids: &impl Fn() -> Vec<String>, processes: usize) {
 
 #[tokio::test]
 async fn a_program_ends_with_its_rollout_and_all_that_it_has_started() {
-    let shop = Shop::new("").await;
-    let (script, pids) = endless(&shop);
-    shop.begins(by_script(&script)).await;
+    let shop = Shop::new(&by_script(ENDLESS)).await;
+    let pids = pids(&shop);
+    shop.begins(json!({})).await;
     has_begun(&pids, 2).await;
     shop.steer("abort").await.expect(200);
     are_gone(&pids()).await;
@@ -208,13 +214,13 @@ async fn a_program_ends_with_its_rollout_and_all_that_it_has_started() {
 
 #[tokio::test]
 async fn after_kill_9_the_program_is_gone_with_us_and_runs_again_with_the_same_job() {
-    let mut shop = Shop::new("").await;
-    let (script, pids) = endless(&shop);
-    let again = shop.proxy.dir().join("again");
-    shop.begins(by_script(&format!("test -e {} && echo fine && exit 0; {script}", again.display()))).await;
+    let script = format!("test -e @dir@/again && echo fine && exit 0; {ENDLESS}");
+    let mut shop = Shop::new(&by_script(&script)).await;
+    let pids = pids(&shop);
+    shop.begins(json!({})).await;
     has_begun(&pids, 2).await;
     let before = jobs(&shop.proxy, "running").await.remove(0);
-    std::fs::write(&again, "").unwrap();
+    std::fs::write(shop.proxy.dir().join("again"), "").unwrap();
     shop.proxy.kill().await;
     are_gone(&pids()).await;
     shop.proxy.restart().await;

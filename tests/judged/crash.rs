@@ -37,7 +37,8 @@ async fn last_event(proxy: &Proxy) -> u64 {
 fn plans() -> Vec<(&'static str, Value)> {
     let steps = json!([{ "share": 30, "hold": "1h" }, { "share": 100 }]);
     let soon = json!([{ "share": 30, "hold": "0s" }, { "share": 100 }]);
-    let hook = json!({ "hook": { "command": ["sleep", "3600"], "timeout": "1h" } });
+    // Nobody listens there: it is tried again and again.
+    let hook = json!({ "hook": { "url": "http://127.0.0.1:1/", "timeout": "1h" } });
     vec![
         ("validating", json!({ "steps": steps, "validate": hook })),
         ("awaiting_approval", json!({ "steps": soon, "approval": { "before": [100], "within": "1h" } })),
