@@ -130,14 +130,13 @@ async fn an_upstream_out_of_reach_is_502_then_503_and_the_status_says_why() {
     // Nobody looks again for a long time, so that the request itself finds out.
     let once = "health: { kind: http, path: /health, interval: 1h }\nretries: { across_groups: false }";
     let proxy = Proxy::blue_green(&blue, &green, once).await;
-    blue.refuse();
-    eventually("blue refuses", || async { tokio::net::TcpStream::connect(blue.address()).await.is_err() }).await;
+    blue.refuse().await;
     let failed = proxy.client().await.get("/").await.expect(502);
     assert_eq!(failed.header("proxy-status"), Some("pointsman; error=connection_refused"));
     let (config, soon) = (blue_green(&blue, &green, ""), "interval: 50ms");
     proxy.rewrite(&config.replace("interval: 100ms", soon));
     proxy.health_is("shop", "blue", "unhealthy").await;
-    green.refuse();
+    green.refuse().await;
     proxy.health_is("shop", "green", "unhealthy").await;
     let none = proxy.client().await.get("/").await.expect(503);
     assert_eq!(none.header("proxy-status"), Some("pointsman; error=destination_unavailable"));

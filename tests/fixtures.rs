@@ -40,7 +40,7 @@ async fn an_upstream_refuses_and_accepts_again_at_the_same_address() {
     let upstream = Upstream::start("blue");
     let mut open = client(&upstream).await;
     open.get("/").await.expect(200);
-    upstream.refuse();
+    upstream.refuse().await;
     eventually("it refuses", || async { Client::try_connect(upstream.address()).await.is_err() }).await;
     assert!(open.is_closed().await);
     upstream.accept();

@@ -111,7 +111,7 @@ routes: [ {{ match: {{ path: /test.Echo/ }}, service: echo }} ]
     assert_eq!(trailers_only(&proxy, "/test.Echo/Unary").await["grpc-status"], "4");
     blue.answer(Answer::Close);
     assert_eq!(trailers_only(&proxy, "/test.Echo/Unary").await["grpc-status"], "14");
-    blue.refuse();
+    blue.refuse().await;
     eventually("the upstream refuses", || async { tokio::net::TcpStream::connect(blue.address()).await.is_err() })
         .await;
     let told = trailers_only(&proxy, "/test.Echo/Unary").await;

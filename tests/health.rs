@@ -43,7 +43,7 @@ async fn a_tcp_check_asks_for_nothing_but_a_connection() {
     blue.health(Answer::Close);
     let proxy = Proxy::blue_green(&blue, &green, "health: { kind: tcp, interval: 50ms, timeout: 1s }").await;
     proxy.health_is("shop", "blue", "healthy").await;
-    green.refuse();
+    green.refuse().await;
     proxy.health_is("shop", "green", "unhealthy").await;
     let check = fails_because(&proxy, "green", &format!("cannot connect to {}", green.address())).await;
     assert_eq!((&check["ok"], &check["status"]), (&json!(false), &Value::Null), "{check}");
@@ -130,11 +130,11 @@ async fn a_probe_that_is_not_answered_in_time_has_failed_and_the_next_one_is_sen
 #[tokio::test]
 async fn checking_goes_on_for_ever_also_where_only_one_upstream_is_left_and_that_is_dead() {
     let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
-    green.refuse();
+    green.refuse().await;
     let proxy = Proxy::blue_green(&blue, &green, "health: { kind: http, path: /health, interval: 50ms }").await;
     let mut client = proxy.client().await;
     client.get("/").await.expect(200);
-    blue.refuse();
+    blue.refuse().await;
     proxy.health_is("shop", "blue", "unhealthy").await;
     let answer = client.get("/").await.expect(503);
     assert!(answer.header("proxy-status").unwrap().contains("destination_unavailable"), "{answer:?}");

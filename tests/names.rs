@@ -69,7 +69,7 @@ async fn several_addresses_share_the_work_and_one_that_fails_is_passed_over() {
         answers(&proxy).await;
     }
     assert!(one.requests() > 5 && two.requests() > 5, "{} and {}", one.requests(), two.requests());
-    one.refuse();
+    one.refuse().await;
     for _ in 0..20 {
         assert_eq!(answers(&proxy).await, "two");
     }

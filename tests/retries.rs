@@ -30,7 +30,7 @@ fn quoted(url: &str) -> String {
 
 /// Ends an upstream without the proxy being told by a probe.
 async fn down(upstream: &Upstream) {
-    upstream.refuse();
+    upstream.refuse().await;
     eventually("the upstream refuses", || async { tokio::net::TcpStream::connect(upstream.address()).await.is_err() })
         .await;
 }

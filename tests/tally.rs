@@ -102,8 +102,7 @@ async fn an_attempt_counts_at_its_own_group_whoever_answers_in_the_end() {
     let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
     let extra = "split: { blue: 100, green: 0 }\nemergency: green\nretries: { budget: 100%, across_groups: true }";
     let proxy = start(&blue, &green, extra).await;
-    blue.refuse();
-    eventually("blue refuses", || async { tokio::net::TcpStream::connect(blue.address()).await.is_err() }).await;
+    blue.refuse().await;
     let mut client = proxy.client().await;
     for _ in 0..8 {
         assert_eq!(client.get("/").await.expect(200).group(), Some("green"));
@@ -158,8 +157,7 @@ async fn a_websocket_counts_by_its_handshake() {
         proxy.client().await.get_with("/ws", &ASKS).await.expect(status);
         are(&proxy, "handshakes", "blue", expected).await;
     }
-    blue.refuse();
-    eventually("blue refuses", || async { tokio::net::TcpStream::connect(blue.address()).await.is_err() }).await;
+    blue.refuse().await;
     proxy.client().await.get_with("/ws", &ASKS).await.expect(502);
     assert_eq!(counted(&proxy, "handshakes", "blue").await, (2, 6));
     // Each is an attempt as well; what is not a handshake is one only.

@@ -90,7 +90,7 @@ async fn a_client_that_left_is_logged_as_499_and_a_retry_with_who_answered_in_th
     drop(client);
     let left = written(&log, 1).await.remove(0);
     assert_eq!((&left["path"], &left["status"], &left["group"]), (&json!("/left"), &json!(499), &json!("blue")));
-    blue.refuse();
+    blue.refuse().await;
     proxy.client().await.get("/retried").await.expect(200);
     let retried = written(&log, 2).await.remove(1);
     let seen = (&retried["status"], &retried["group"], &retried["attempts"], &retried["upstream"]);

@@ -152,7 +152,9 @@ fn rejected_row(rejected: &Rejected) -> Row {
         Rejected::JobNotDead { .. } => (S::CONFLICT, "job_not_dead", "The job is not dead"),
         Rejected::JobNotCancellable { .. } => (S::CONFLICT, "job_not_cancellable", "The job cannot be cancelled"),
         Rejected::StaleVersion { .. } => (S::PRECONDITION_FAILED, "stale_version", "The version is stale"),
-        Rejected::NoHealthyUpstream { .. } => (S::CONFLICT, "no_healthy_upstream", "The group is not healthy"),
+        Rejected::NoHealthyUpstream { .. } | Rejected::CandidateUnhealthy { .. } => {
+            (S::CONFLICT, "no_healthy_upstream", "The group is not healthy")
+        }
         Rejected::StableGroupUnhealthy { .. } => {
             (S::CONFLICT, "stable_group_unhealthy", "The stable group is not healthy")
         }

@@ -66,7 +66,7 @@ pub enum CallError {
 impl CallError {
     fn refused(problem: Problem) -> Self {
         let hint = match problem.code.as_str() {
-            "no_healthy_upstream" | "stable_group_unhealthy" | "live_group" => " (--force)",
+            _ if problem.detail.ends_with("repeat with force") => " (--force)",
             "frozen" => " (--override-freeze)",
             _ => "",
         };

@@ -267,6 +267,16 @@ pub enum Rejected {
         /// Each upstream's last check.
         why: String,
     },
+    /// Nobody is moved to a candidate that is down, by whatever force.
+    #[error("group {group} of service {service} has no healthy upstream: {why}; mend it first")]
+    CandidateUnhealthy {
+        /// Which service.
+        service: ServiceName,
+        /// Which group.
+        group: GroupName,
+        /// Each upstream's last check.
+        why: String,
+    },
     /// A rollback would go to a group that is down.
     #[error(
         "the stable group {group} of service {service} has no healthy upstream: {why}; mend it, or repeat with force"

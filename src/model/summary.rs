@@ -28,7 +28,8 @@ fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
+        // Tables, like what each guard has said, are for reports.
+        Value::Array(items) => items.iter().all(Value::is_object),
         Value::Object(object) => object.is_empty(),
         Value::Bool(_) | Value::Number(_) => false,
     }
@@ -56,7 +57,7 @@ mod tests {
     #[test]
     fn a_summary_says_what_moved_and_all_that_is_there() {
         let moved = json!({ "version": 3, "before": { "blue": 100, "green": 0 }, "after": { "blue": 75, "green": 25 },
-            "reason": "later", "errors": [], "x": null, "together": ["shop", "api"], "n": 2 });
+            "reason": "later", "errors": [], "x": null, "figures": [{ "guard": "error_rate" }], "together": ["shop", "api"], "n": 2 });
         assert_eq!(summary(&moved), "blue 100 → blue 75, green 25, reason: later, together: shop; api, n: 2");
         assert_eq!((summary(&json!({})), summary(&json!("x"))), (String::new(), String::new()));
         assert_eq!(plain("a\r\nb\u{1b}[2J"), "a  b [2J");

@@ -69,7 +69,7 @@ const ONE_LOOK: &str = "health: { kind: http, path: /health, interval: 1h, timeo
 async fn a_refused_connection_is_tried_at_another_group_with_a_share_and_at_no_other() {
     let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
     let proxy = Proxy::blue_green(&blue, &green, ONE_LOOK).await;
-    blue.refuse();
+    blue.refuse().await;
     let mut client = proxy.client().await;
     let answer = client.get("/").await.expect(502);
     assert_eq!(proxy_error(&answer), Some("connection_refused"));
@@ -77,7 +77,7 @@ async fn a_refused_connection_is_tried_at_another_group_with_a_share_and_at_no_o
     let divided = format!("split: {{ blue: 99, green: 1 }}\n{ONE_LOOK}");
     blue.accept();
     let proxy = Proxy::blue_green(&blue, &green, &divided).await;
-    blue.refuse();
+    blue.refuse().await;
     let answer = proxy.client().await.post("/", b"whatever the method").await.expect(200);
     assert_eq!(answer.group(), Some("green"));
 }

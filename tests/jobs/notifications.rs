@@ -63,7 +63,7 @@ async fn whoever_fails_is_told_again_and_can_check_by_another_makers_hmac_who_ha
 #[tokio::test]
 async fn what_was_to_be_told_is_told_after_kill_9_and_an_upgrade_under_the_same_number() {
     let (blue, green, receiver) = (Upstream::start("blue"), Upstream::start("green"), Upstream::start("receiver"));
-    receiver.refuse();
+    receiver.refuse().await;
     let hook = format!("{{ name: ops, url: \"{}/hook\", events: [switch, rollback] }}", receiver.url());
     let mut proxy = telling(&blue, &green, &hook).await;
     switched(&proxy, "green").await;

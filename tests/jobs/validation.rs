@@ -119,7 +119,7 @@ async fn who_is_at_it_may_call_back_once_and_is_not_asked_any_more() {
 async fn who_cannot_be_reached_is_asked_until_he_can_be_or_the_time_is_over() {
     let shop = Shop::new("").await;
     let tester = Upstream::start("tester");
-    tester.refuse();
+    tester.refuse().await;
     shop.begins(by(&tester)).await;
     let waiting = job(&shop.proxy, "validate", "waiting", |job| job["last_error"].is_string()).await;
     assert!(waiting["last_error"].as_str().unwrap().contains("cannot connect"), "{waiting:#}");
@@ -131,7 +131,7 @@ async fn who_cannot_be_reached_is_asked_until_he_can_be_or_the_time_is_over() {
     assert_eq!(job(&shop.proxy, "validate", "done", |_| true).await["id"], waiting["id"]);
 
     let shop = Shop::new("").await;
-    tester.refuse();
+    tester.refuse().await;
     shop.begins(plan(json!({ "url": tester.url(), "timeout": "1s" }))).await;
     let failed = shop.is("failed").await;
     assert!(cause(&failed).contains("took longer than 1s"), "{}", brief(&failed));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Shop, brief, cause};
 use crate::support::load::Load;
 use crate::support::metrics::Scrape;
-use crate::support::{Answer, eventually};
+use crate::support::Answer;
 
 /// Attempts of users at the candidate that have failed.
 async fn failed_attempts(shop: &Shop) -> f64 {
@@ -32,9 +32,7 @@ async fn a_candidate_that_is_dead_costs_five_attempts_at_the_most_and_no_user_a_
         let shop = Shop::new("").await;
         let load = Load::start(&shop.proxy, 8);
         load.goes_on_for(50).await;
-        shop.green.refuse();
-        eventually("green refuses", || async { tokio::net::TcpStream::connect(shop.green.address()).await.is_err() })
-            .await;
+        shop.green.refuse().await;
         shop.begins(json!({ "steps": [{ "share": 10, "hold": "1h" }, { "share": 100 }] })).await;
         let rollout = shop.is("rolled_back").await;
         load.goes_on_for(50).await;
@@ -113,7 +111,7 @@ async fn a_candidate_that_dies_while_it_bakes_is_hidden_from_users_by_the_old_gr
     shop.begins(json!({ "steps": [{ "share": 20, "hold": "0s" }, { "share": 100 }], "bake": "1h" })).await;
     shop.is("baking").await;
     load.goes_on_for(100).await;
-    shop.green.refuse();
+    shop.green.refuse().await;
     shop.is_back().await;
     // Requests that were under way at green went down with it; every other one was served.
     let (_, failures) = load.stopped().await;

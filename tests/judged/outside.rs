@@ -30,7 +30,7 @@ fn vector(value: &str) -> Answer {
 async fn prometheus_decides_by_its_number_and_one_that_is_away_decides_nothing() {
     let shop = Shop::new("").await;
     let prometheus = Upstream::start("prometheus");
-    prometheus.refuse();
+    prometheus.refuse().await;
     let query = "sum(rate(errors{service=\"{service}\",group=\"{candidate}\"}[1m])) + 1 > 0";
     let guard = json!({ "name": "checkout", "url": prometheus.url(), "query": query, "above": 0.01, "every": "100ms" });
     let load = Load::start(&shop.proxy, 2);

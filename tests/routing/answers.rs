@@ -120,7 +120,7 @@ async fn a_host_that_breaks_a_redirect_is_refused_and_not_sent_back() {
 #[tokio::test]
 async fn a_fixed_answer_has_its_status_body_and_type_and_needs_no_upstream() {
     let upstream = Upstream::start("blue");
-    upstream.refuse();
+    upstream.refuse().await;
     let routes = [
         "{ match: { path: /robots.txt }, respond: { body: \"User-agent: *\\nDisallow: /\\n\" } }",
         "{ match: { path: /down }, respond: { status: 503, body: '{\"down\":true}', content_type: application/json } }",

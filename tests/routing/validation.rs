@@ -58,7 +58,7 @@ async fn a_candidate_that_is_down_is_said_to_be_down_and_nobody_stands_in_for_it
     let long = "split: { blue: 60, green: 40 }\nhealth: { kind: http, path: /health, interval: 1h, timeout: 1s }";
     green.healthy(true);
     let proxy = Proxy::start(&config(&blue, &green, long)).await;
-    green.refuse();
+    green.refuse().await;
     let refused = validate(&proxy).await.expect(502);
     assert_eq!(proxy_error(&refused), Some("connection_refused"));
     assert_eq!((blue.requests(), green.requests()), (0, 0));

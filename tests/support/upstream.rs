@@ -146,10 +146,16 @@ impl Upstream {
     }
 
     /// Refuses connections from now on, and ends those that are open.
-    pub fn refuse(&self) {
-        if let Some(task) = self.task.lock().unwrap().take() {
-            task.abort();
+    pub async fn refuse(&self) {
+        if let Some(task) = self.end() {
+            // Its socket goes with it, and not a moment before.
+            let _ = task.await;
         }
+    }
+
+    fn end(&self) -> Option<tokio::task::JoinHandle<()>> {
+        let task = self.task.lock().unwrap().take();
+        task.inspect(tokio::task::JoinHandle::abort)
     }
 
     /// Accepts connections again, at the same address.
@@ -194,7 +200,7 @@ impl Upstream {
 
 impl Drop for Upstream {
     fn drop(&mut self) {
-        self.refuse();
+        self.end();
         let panicked = self.shared.panicked.load(Ordering::Acquire);
         assert!(!panicked || std::thread::panicking(), "upstream {} panicked; see above", self.shared.group);
     }

@@ -32,7 +32,7 @@ async fn a_switch_to_a_group_that_is_down_is_refused_with_the_reason_unless_forc
 #[tokio::test]
 async fn the_reason_of_a_refusal_is_a_refused_connection_where_nobody_listens() {
     let (blue, green) = (Upstream::start("blue"), Upstream::start("green"));
-    green.refuse();
+    green.refuse().await;
     let proxy = Proxy::blue_green(&blue, &green, "").await;
     let refused = proxy.post("/api/v1/services/shop/switch", json!({"to": "green"})).await.expect(409).json();
     let detail = refused["detail"].as_str().unwrap();

@@ -212,7 +212,7 @@ async fn the_end_of_either_side_reaches_the_other() {
     assert!(client.is_closed().await);
     tunnels_are(&proxy, "blue", 0).await;
     let mut client = tunnel(&proxy).await;
-    blue.refuse();
+    blue.refuse().await;
     assert!(client.receive_rest().await.is_ok_and(|rest| rest.is_empty()));
     tunnels_are(&proxy, "blue", 0).await;
     blue.accept();

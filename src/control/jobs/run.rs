@@ -39,7 +39,7 @@ async fn begin(
 ) -> Result<(), Failed> {
     let begun = rollouts::begin_scheduled(shared, commands, job, start).await;
     begun.map_err(|why| match why {
-        Rejected::NoHealthyUpstream { .. }
+        Rejected::CandidateUnhealthy { .. }
         | Rejected::HoldInProgress { .. }
         | Rejected::Store(_)
         | Rejected::ShuttingDown

@@ -16,7 +16,7 @@ use super::outside::Outside;
 use crate::control::running::Shared;
 use crate::control::view::VerdictView;
 use crate::model::names::{GroupName, ServiceName};
-use crate::model::rollout::{Input, Phase, Rollout, State};
+use crate::model::rollout::{Input, Phase, Rollout, State, Stop};
 use crate::model::verdict::judge::Judge;
 use crate::model::verdict::{Figures, Look, Row, Status, Verdict};
 use crate::routing::live::{GroupLive, Health, Tally};
@@ -27,8 +27,8 @@ use crate::routing::table::{Group, Service};
 pub(super) struct Bench {
     seats: Vec<Seat>,
     candidate: GroupName,
-    /// What was begun last; a step, or the bake.
-    at: (Option<Phase>, Option<usize>),
+    /// What was begun last: a step, or the bake and what comes behind it.
+    at: (bool, Option<usize>),
 }
 
 /// One service and its judge.
@@ -61,7 +61,7 @@ impl Bench {
             outside: Outside::default(),
         };
         let seats = rollout.services.iter().map(|m| seat(&m.service)).collect();
-        Self { seats, candidate: rollout.to.clone(), at: (None, None) }
+        Self { seats, candidate: rollout.to.clone(), at: (false, None) }
     }
 
     /// Takes note of where the rollout is. What was counted before it had users does not count.
@@ -79,7 +79,8 @@ impl Bench {
         for seat in &mut self.seats {
             seat.outside.ask(rollout, &seat.service, shared);
         }
-        let at = (rollout.state.phase().filter(|p| *p == Phase::Baking), rollout.step);
+        let baked = |phase| matches!(phase, Phase::Baking | Phase::AwaitingApproval(Stop::Drain) | Phase::Draining);
+        let at = (rollout.state.phase().is_some_and(baked), rollout.step);
         if self.at != at {
             self.at = at;
             let now = Timestamp::now();

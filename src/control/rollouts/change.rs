@@ -198,7 +198,7 @@ impl Controller {
             let group = &service.groups[index];
             if !group.can_serve() && !gather::is_undecided(group) {
                 let why = self.shared.why_unhealthy(group);
-                return Err(Rejected::NoHealthyUpstream { service: name.clone(), group: start.to.clone(), why });
+                return Err(Rejected::CandidateUnhealthy { service: name.clone(), group: start.to.clone(), why });
             }
         }
         Ok(())

@@ -148,7 +148,7 @@ impl Handle {
     fn nobody_healthy(&self, table: &Service, service: &ServiceName, group: &GroupName) -> Rejected {
         let found: Option<&Group> = table.group_index(group.as_str()).map(|i| &table.groups[i]);
         let why = found.map(|group| self.shared.why_unhealthy(group)).unwrap_or_default();
-        Rejected::NoHealthyUpstream { service: service.clone(), group: group.clone(), why }
+        Rejected::CandidateUnhealthy { service: service.clone(), group: group.clone(), why }
     }
 }
 
