@@ -26,6 +26,7 @@ mod outgoing;
 mod prober;
 mod receipts;
 mod registry;
+mod rejected;
 mod reload;
 mod resolver;
 mod rollouts;

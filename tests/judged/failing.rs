@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Shop, brief, cause};
+use crate::support::Answer;
 use crate::support::load::Load;
 use crate::support::metrics::Scrape;
-use crate::support::Answer;
 
 /// Attempts of users at the candidate that have failed.
 async fn failed_attempts(shop: &Shop) -> f64 {
