@@ -45,8 +45,8 @@ What is compared, and how:
   p95. So it rolls back one interval after the check that was one too many. It is told 1.5 times the baseline's true p95 as
   its threshold, which nobody knows that well. `poll-1` allows one failed check, `poll-5` five (Flagger's examples have 5
   or 10). A minute without traffic is a failed check, as with Flagger; `poll-5-forgiving` lets it pass.
-- **What is not reached, nobody could reach.** Five attempts that fail are no proof while the baseline has had hardly more
-  than ten: a baseline as bad would do the same too often. And the p95 is too high when more than 5 % take longer than the
+- **What is not reached.** Five attempts that fail are no proof while the baseline has had hardly more than ten: with one as
+  bad that would come about too often. And the p95 is too high when more than 5 % take longer than the
   limit; where it has doubled, and the limit is 1.5 times the baseline's, 14 % do with σ = 0.5, but 10.6 % of exponential
   durations, 8.7 % with σ = 1 and 7.6 % with two humps. Four guards share 0.1 %, so each may be wrong in one of 4,267
   rollouts; whatever the test, it then needs ln(4267)/KL(rate, 5 %) requests on average (Wald 1945): 333, 690 and 1,306.
