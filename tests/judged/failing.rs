@@ -139,6 +139,25 @@ async fn a_slow_candidate_goes_down_the_steps_where_the_plan_says_so() {
 }
 
 #[tokio::test]
+async fn a_candidate_that_gets_everything_at_once_is_compared_with_what_was_there_before() {
+    let shop = Shop::new("").await;
+    shop.blue.answer(Answer::Later(Duration::from_millis(2), Box::new(Answer::text("blue"))));
+    shop.green.answer(Answer::Later(Duration::from_millis(30), Box::new(Answer::text("green"))));
+    let load = Load::start(&shop.proxy, 4);
+    let plan = json!({
+        "steps": [100], "approval": { "before": ["first_step"], "within": "1h" }, "bake": "1h",
+        "guards": { "latency_p95": { "above_baseline": "50%" } },
+    });
+    shop.begins(plan).await;
+    shop.is("awaiting_approval").await;
+    load.goes_on_for(2000).await;
+    shop.steer("approve").await.expect(200);
+    let rollout = shop.is_back().await;
+    assert_eq!(failed(&rollout), ["latency_p95"], "{}", brief(&rollout));
+    load.nothing_failed().await;
+}
+
+#[tokio::test]
 async fn an_ill_candidate_is_refused_at_once_and_one_that_cannot_be_warmed_gets_nobody() {
     let shop = Shop::new("health: { kind: http, path: /health, interval: 50ms, timeout: 1s }").await;
     shop.green.healthy(false);

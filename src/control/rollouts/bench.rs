@@ -121,6 +121,17 @@ impl Bench {
         Some(VerdictView { status, rows })
     }
 
+    /// What the others are like, while the candidate has no users: a step that gives it everything leaves nobody to
+    /// compare it with.
+    pub(super) fn learn(&mut self, reader: &Reader, at: Timestamp) {
+        let table = reader.current();
+        for seat in &mut self.seats {
+            if let Some(service) = table.service(seat.service.as_str()) {
+                seat.learn(service, &self.candidate, at);
+            }
+        }
+    }
+
     /// What a rollout is to be told because of `verdict`; none where no guard has failed.
     pub(super) fn failed(&self, verdict: &VerdictView, rollout: &Rollout) -> Option<(Input, String)> {
         let failed = |hard: bool| {
@@ -161,15 +172,36 @@ impl Seat {
         figures
     }
 
-    fn look(&mut self, service: &Arc<Service>, candidate: &GroupName, at: Timestamp) -> Option<Verdict> {
-        let index = service.group_index(candidate.as_str())?;
+    /// What the groups with users have come to since they were asked about last, the one at `candidate` left out.
+    fn baseline(&mut self, service: &Service, candidate: usize) -> Figures {
         let mut baseline = Figures::default();
-        for (i, group) in service.groups.iter().enumerate().filter(|(i, _)| *i != index) {
+        for (i, group) in service.groups.iter().enumerate().filter(|(i, _)| *i != candidate) {
             let figures = self.since(group);
             if service.shares[i] > 0 {
                 baseline.add(&figures);
             }
         }
+        baseline
+    }
+
+    fn learn(&mut self, service: &Service, candidate: &GroupName, at: Timestamp) {
+        let Some(index) = service.group_index(candidate.as_str()) else { return };
+        // What comes to it now is nobody's fault and nobody's merit.
+        self.since(&service.groups[index]);
+        let look = Look {
+            at,
+            candidate: Figures::default(),
+            baseline: self.baseline(service, index),
+            candidate_is_healthy: true,
+            connect_failures: 0,
+            readings: Vec::new(),
+        };
+        self.judge.look(&look);
+    }
+
+    fn look(&mut self, service: &Service, candidate: &GroupName, at: Timestamp) -> Option<Verdict> {
+        let index = service.group_index(candidate.as_str())?;
+        let baseline = self.baseline(service, index);
         let group = &service.groups[index];
         self.candidate = Some(Arc::clone(&group.live));
         let look = Look {

@@ -156,7 +156,12 @@ impl Driver {
                 _ = tick.tick() => {}
                 () = bench.rung() => {}
             }
-            let verdict = if rollout.has_users() { bench.look(&self.reader, Timestamp::now()) } else { None };
+            let verdict = if rollout.has_users() {
+                bench.look(&self.reader, Timestamp::now())
+            } else {
+                bench.learn(&self.reader, Timestamp::now());
+                None
+            };
             let status = verdict.as_ref().map_or(Status::Undecided, |v| v.status);
             let failed = verdict.as_ref().and_then(|v| bench.failed(v, rollout));
             self.shared.verdicts.set(self.id, Progress { verdict, spent: watch.spent() });
