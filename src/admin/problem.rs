@@ -158,6 +158,7 @@ fn rejected_row(rejected: &Rejected) -> Row {
         Rejected::StableGroupUnhealthy { .. } => {
             (S::CONFLICT, "stable_group_unhealthy", "The stable group is not healthy")
         }
+        Rejected::UnevenShares { .. } => (S::CONFLICT, "uneven_shares", "The services are not at one share"),
         Rejected::RolloutInProgress { .. } => (S::CONFLICT, "rollout_in_progress", "A rollout is under way"),
         Rejected::AlreadyLive { .. } => (S::CONFLICT, "already_live", "It has everything already"),
         Rejected::NoRollout(_) => (S::NOT_FOUND, "no_rollout", "No such rollout"),
@@ -166,7 +167,7 @@ fn rejected_row(rejected: &Rejected) -> Row {
         Rejected::BadLink(_) => (S::FORBIDDEN, "bad_link", "The link cannot be used"),
         Rejected::DrillInProgress => (S::CONFLICT, "drill_in_progress", "A drill is under way"),
         Rejected::LinkExpired => (S::GONE, "link_expired", "The link is too old"),
-        Rejected::Frozen { .. } => (S::CONFLICT, "frozen", "Nothing new begins now"),
+        Rejected::Frozen { .. } | Rejected::StepFrozen { .. } => (S::CONFLICT, "frozen", "Nothing new begins now"),
         Rejected::InvalidPlan(_) => (S::UNPROCESSABLE_ENTITY, "invalid_plan", "The plan is wrong"),
         Rejected::InvalidTime(_) => (S::UNPROCESSABLE_ENTITY, "invalid_time", "Not a time for this"),
         Rejected::InvalidDuration(_) => (S::UNPROCESSABLE_ENTITY, "invalid_duration", "Not a duration for this"),

@@ -67,7 +67,7 @@ impl CallError {
     fn refused(problem: Problem) -> Self {
         let hint = match problem.code.as_str() {
             _ if problem.detail.ends_with("repeat with force") => " (--force)",
-            "frozen" => " (--override-freeze)",
+            "frozen" if problem.detail.ends_with("override_freeze") => " (--override-freeze)",
             _ => "",
         };
         Self::Refused { problem: Box::new(problem), hint }

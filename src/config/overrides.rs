@@ -12,6 +12,9 @@ use super::validate::{self, Check, HOLD};
 use super::yaml;
 use crate::model::rollout::plan::{Plan, Validator};
 
+/// Bytes of a request's plan at the most: it is kept in the audit log.
+const LONGEST: usize = 16 * 1024;
+
 /// `base`, with what `overrides` says in its place: an object with keys of `rollout`. Beside those of the file there
 /// are short forms: `steps` may be a list of shares, and `every` is the hold of each step but the last that has none
 /// of its own. `guards` replace those of `base` as a whole; `null` calls off `warm_up`, `validate`, `approval` and
@@ -23,6 +26,9 @@ pub fn plan(base: &Plan, overrides: &Value) -> Result<Plan, Vec<String>> {
     let Value::Object(members) = overrides else {
         return Err(vec!["a plan must be an object with keys of `rollout`, like { \"bake\": \"5m\" }".to_owned()]);
     };
+    if overrides.to_string().len() > LONGEST {
+        return Err(vec![format!("the plan is longer than {LONGEST} bytes; write it into the file")]);
+    }
     let mut members = members.clone();
     let mut wrong = Vec::new();
     let every = every(&mut members).unwrap_or_else(|message| {
@@ -248,6 +254,10 @@ mod tests {
             said(json!({ "steps": [10, 100] })),
             ["steps: no step goes to 50, ahead of which somebody has to agree; steps go to 10, 100"]
         );
+        let many: Vec<_> = (0..101).collect();
+        assert_eq!(said(json!({ "steps": many })), ["steps: the list has 101 items; at most 100 are allowed"]);
+        let long = said(json!({ "steps": vec!["x".repeat(100); 200] }));
+        assert_eq!(long, ["the plan is longer than 16384 bytes; write it into the file"]);
         assert_eq!(said(json!({ "every": "169h" })), ["every: it is longer than a week; write less"]);
         assert_eq!(said(json!([])), ["a plan must be an object with keys of `rollout`, like { \"bake\": \"5m\" }"]);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::command::{Force, Origin, Receipt, Rejected, Replaced};
@@ -19,9 +19,10 @@ use super::drains::{self, DrainCommand};
 use super::handover::{Keeping, Step};
 use super::hold::HoldAsked;
 use super::hold_switch::{self, HeldSwitch};
+use super::inbox::Inbox;
 use super::jobs::JobCommand;
 use super::journal::{Journal, Otherwise};
-use super::prober::{Target, Turn};
+use super::prober::Target;
 use super::receipts::{self, Request};
 use super::registry::Registry;
 use super::rollouts::RolloutCommand;
@@ -91,13 +92,6 @@ pub(super) struct Controller {
     pub(super) switches: Vec<HeldSwitch>,
 }
 
-/// What reaches the controller.
-pub(super) struct Inbox {
-    pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) turns: mpsc::Receiver<Turn>,
-    pub(super) shutdown: watch::Receiver<bool>,
-}
-
 impl Controller {
     /// Takes commands until the shutdown; those that are left then are answered with [`Rejected::ShuttingDown`].
     pub(super) async fn run(mut self, mut inbox: Inbox) {
@@ -107,7 +101,7 @@ impl Controller {
             let look = at(self.next_expiry().into_iter().chain(self.next_look()).min());
             tokio::select! {
                 () = asked_to_end(&mut inbox.shutdown) => break,
-                Some(command) = inbox.commands.recv() => self.obey(command).await,
+                Some(command) = inbox.commands.next() => self.obey(command).await,
                 1.. = inbox.turns.recv_many(&mut turned, TURNS_TOGETHER) => {
                     self.note_all(turned.drain(..).map(|turn| events::health(&turn)).collect()).await;
                 }

@@ -20,6 +20,7 @@ pub mod handle;
 pub mod handover;
 mod hold;
 mod hold_switch;
+mod inbox;
 mod jobs;
 mod journal;
 mod outgoing;

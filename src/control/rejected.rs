@@ -191,6 +191,22 @@ pub enum Rejected {
     /// No time to begin at.
     #[error("{0}")]
     InvalidTime(String),
+    /// No step is taken now.
+    #[error("rollout {id} takes no step until {until}, for a freeze; wait, or abort it and begin anew, in spite of it")]
+    StepFrozen {
+        /// Which rollout.
+        id: RolloutId,
+        /// When it ends.
+        until: Timestamp,
+    },
+    /// Services that are to move in lockstep are not at one place.
+    #[error("the services do not give group {group} the same share: {shares}; bring them to one share first")]
+    UnevenShares {
+        /// The candidate.
+        group: GroupName,
+        /// What each of them gives it.
+        shares: String,
+    },
     /// A plan that makes no sense: one line per error.
     #[error("the plan has {} error(s): {}", .0.len(), .0.join("; "))]
     InvalidPlan(Vec<String>),
@@ -239,6 +255,7 @@ impl From<ChangeError> for Rejected {
             ChangeError::UnknownGroup { service, name, known } => Rejected::UnknownGroup { service, name, known },
             ChangeError::RolloutInProgress { service, id, state } => Rejected::RolloutInProgress { service, id, state },
             ChangeError::AlreadyLive { service, group } => Rejected::AlreadyLive { service, group },
+            ChangeError::UnevenShares { group, shares } => Rejected::UnevenShares { group, shares },
             ChangeError::NoRollout => Rejected::NoRollout("there is no such rollout under way".to_owned()),
             ChangeError::NotNow { id, state } => Rejected::NotNow { id, state, hint: "this cannot be done then" },
         }

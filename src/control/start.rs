@@ -12,11 +12,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::compile::{compile, file_services};
-use super::controller::{Controller, Inbox};
+use super::controller::Controller;
 use super::drains::Farewells;
 use super::handle::Handle;
 use super::handover::Keeping;
 use super::hold::Holds;
+use super::inbox::{Commands, Inbox};
 use super::jobs::Jobs;
 use super::journal::{Journal, Otherwise, SharedStore, locked};
 use super::prober::{self, Report, targets};
@@ -174,7 +175,7 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     let (shared_too, keeping) = (Arc::clone(&shared), Keeping::Ours);
     let controller =
         Controller { publisher, running, journal, shared: shared_too, keeping, targets, switches: Vec::new() };
-    let inbox = Inbox { commands: commands_in, turns: turns_in, shutdown: down };
+    let inbox = Inbox { commands: Commands::new(commands_in), turns: turns_in, shutdown: down };
     let controller = tokio::spawn(controller.run(inbox));
     let handle = Handle::new(Arc::clone(&shared), commands, reloads, source, store);
     Ok((handle, reader, Joiner { shutdown, shared, controller, others }))

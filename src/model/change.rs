@@ -152,6 +152,14 @@ pub enum ChangeError {
         /// Which group.
         group: GroupName,
     },
+    /// Services that are to move in lockstep are not at one place.
+    #[error("the services do not give group {group} the same share: {shares}")]
+    UnevenShares {
+        /// The candidate.
+        group: GroupName,
+        /// What each of them gives it.
+        shares: String,
+    },
     /// No such rollout is under way.
     #[error("there is no such rollout under way")]
     NoRollout,

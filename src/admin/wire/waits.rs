@@ -11,8 +11,9 @@ use crate::model::verdict::Status;
 /// What `view` waits for; none when it is over.
 pub(super) fn waits_for(view: &RolloutView) -> Option<String> {
     let text = match view.rollout.state {
+        RolloutState::Active(_) if view.rollout.is_let_through() => "the end of a freeze".to_owned(),
         RolloutState::Active(phase) => busy_with(view, phase),
-        RolloutState::Paused(Phase::AwaitingApproval(stop)) => approval(view, stop),
+        RolloutState::Paused(Phase::AwaitingApproval(stop)) if !view.rollout.is_let_through() => approval(view, stop),
         RolloutState::Paused(_) => "somebody to resume it".to_owned(),
         RolloutState::RollingBack(_) => "the next step back".to_owned(),
         RolloutState::Done | RolloutState::RolledBack | RolloutState::Failed => return None,

@@ -17,6 +17,9 @@ use crate::model::rollout::plan::{
 };
 use crate::model::split::Share;
 
+/// Most items of a list in a plan.
+const MOST: usize = 100;
+
 /// The hold of a step that says nothing, unless it is the last one.
 pub(in crate::config) const HOLD: Duration = Duration::from_secs(600);
 /// The longest time for a step, a bake or an approval: what nobody has looked at within a week is forgotten.
@@ -43,7 +46,7 @@ pub(in crate::config) fn plan(
     base: &Plan,
     hold: Duration,
 ) -> Option<Plan> {
-    let warm_up = or_base(&written.warm_up, &base.warm_up, |list| each(list, |at| warm_up(check, at)));
+    let warm_up = or_base(&written.warm_up, &base.warm_up, |list| each(check, list, |at| warm_up(check, at)));
     let steps = or_base(&written.steps, &base.steps, |list| steps(check, list, hold));
     let validate = or_base(&written.validate, &base.validate, |at| validation(check, at).map(Some));
     let approval =
@@ -58,7 +61,7 @@ pub(in crate::config) fn plan(
     let min_requests = or(&written.min_requests, base.min_requests);
     let undecided = or_base(&written.undecided, &base.undecided, |at| undecided(check, at, base.undecided));
     let on_failure = or_base(&written.on_failure, &base.on_failure, |at| on_failure(check, at));
-    let freeze = or_base(&written.freeze, &base.freeze, |list| each(list, |at| freeze(check, at)));
+    let freeze = or_base(&written.freeze, &base.freeze, |list| each(check, list, |at| freeze(check, at)));
     Some(Plan {
         warm_up: warm_up?,
         steps: steps?,
@@ -81,8 +84,17 @@ fn or_base<S, T: Clone>(field: &Maybe<S>, base: &T, read: impl FnOnce(&At<S>) ->
 }
 
 /// Each item of a list that may well be empty: that is how something is called off.
-fn each<S, T>(list: &At<Vec<At<S>>>, read: impl FnMut(&At<S>) -> Option<T>) -> Option<Vec<T>> {
+fn each<S, T>(check: &Check<'_>, list: &At<Vec<At<S>>>, read: impl FnMut(&At<S>) -> Option<T>) -> Option<Vec<T>> {
+    few(check, list)?;
     all(list.value.as_ref()?.iter().map(read))
+}
+
+/// All of a plan is kept with its rollout, and written at each of its steps.
+pub(super) fn few<S>(check: &Check<'_>, list: &At<Vec<At<S>>>) -> Option<()> {
+    match list.value.as_ref()?.len() {
+        n if n > MOST => check.add(list.place, format!("the list has {n} items; at most {MOST} are allowed")),
+        _ => Some(()),
+    }
 }
 
 /// A time that is not longer than a week.
@@ -113,6 +125,7 @@ fn steps(check: &Check<'_>, list: &At<Vec<At<file::Step>>>, hold: Duration) -> O
     if items.is_empty() {
         return check.add(list.place, "the list is empty; add at least { share: 100 }");
     }
+    few(check, list)?;
     let last = items.len() - 1;
     let holds = |i| if i == last { Duration::ZERO } else { hold };
     let steps = all(items.iter().enumerate().map(|(i, at)| step(check, at, holds(i))))?;
@@ -223,7 +236,7 @@ fn on_failure(check: &Check<'_>, at: &At<file::OnFailure>) -> Option<OnFailure> 
 
 /// Shares that fall to 0.
 fn falling(check: &Check<'_>, list: &At<Vec<At<file::Percentage>>>) -> Option<Vec<Share>> {
-    let shares = each(list, |at| Some((at.place, at.value?.0)))?;
+    let shares = each(check, list, |at| Some((at.place, at.value?.0)))?;
     for pair in shares.windows(2) {
         let [(_, before), (place, share)] = [pair[0], pair[1]];
         if share >= before {

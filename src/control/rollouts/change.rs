@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::asked::{receipt_from, start_asked, started_from};
-use super::wishes::{input, no_rollout};
+use super::wishes::{input, no_rollout, takes_no_step};
 use super::{scheduled, validated};
 use crate::control::command::{Origin, Rejected, RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish, Validated};
 use crate::control::controller::{Command, Controller, PATIENCE};
@@ -22,7 +22,7 @@ use crate::control::start::fresh_salt;
 use crate::model::change::Decision;
 use crate::model::names::ServiceName;
 use crate::model::rollout::plan::Plan;
-use crate::model::rollout::{self, Begin, By, Freezes, Input, Rollout, RolloutId, State};
+use crate::model::rollout::{self, Begin, By, Freezes, Frozen, Input, Place, Rollout, RolloutId, State};
 use crate::routing::table::Group;
 use crate::store::{Batch, KeptReceipt};
 
@@ -45,8 +45,8 @@ pub(in crate::control) enum RolloutCommand {
         origin: Origin,
         reply: oneshot::Sender<Result<RolloutReceipt, Rejected>>,
     },
-    /// What was found about one by whoever drives it.
-    Say { id: RolloutId, input: Input, by: By, reply: oneshot::Sender<Result<(), Rejected>> },
+    /// What was found about one by whoever drives it; `at`: where that holds, none wherever it is.
+    Say { id: RolloutId, input: Input, by: By, at: Option<Place>, reply: oneshot::Sender<Result<(), Rejected>> },
 }
 
 /// A rollout that is to begin.
@@ -127,19 +127,53 @@ impl Controller {
                 }
                 let _ = reply.send(result);
             }
-            // Where the state is another process's, it finds out for itself.
-            RolloutCommand::Say { .. } if self.keeping == Keeping::Away => {}
-            RolloutCommand::Say { id, input, by, reply } => {
-                let said = self.say(id, input, &by, None).await;
+            RolloutCommand::Say { id, input, by, at, reply } => {
+                let said = match self.keeping {
+                    Keeping::Ours | Keeping::Packed => self.hear(id, input, &by, at).await,
+                    Keeping::Away => self.go_back_alone(id, input, &by),
+                };
                 match &said {
-                    Ok(_) => tracing::info!(%id, cause = by.cause, "a rollout goes on"),
+                    Ok(()) => tracing::info!(%id, cause = by.cause, "a rollout goes on"),
                     Err(rejected) => {
                         tracing::warn!(%id, ?input, cause = by.cause, error = %rejected, "a rollout stays where it is");
                     }
                 }
-                let _ = reply.send(said.map(|_| ()));
+                let _ = reply.send(said);
             }
         }
+    }
+
+    /// What whoever drives the rollout has found; nothing, where the rollout is somewhere else by now.
+    async fn hear(&mut self, id: RolloutId, input: Input, by: &By, at: Option<Place>) -> Result<(), Rejected> {
+        let rollout = self.running.desired.rollouts.get(&id);
+        if at.is_some() && rollout.map(Rollout::place) != at {
+            let state = rollout.map_or("gone", |rollout| rollout.state.label());
+            return Err(Rejected::NotNow { id, state, hint: "it has gone on meanwhile" });
+        }
+        let before = rollout.map(|rollout| rollout.services.clone()).unwrap_or_default();
+        self.say(id, input, by, None).await?;
+        let after = self.running.desired.rollouts.get(&id).map(|rollout| rollout.state);
+        if after == Some(State::RolledBack) {
+            // Of what is due by the time, only a step on the way back began with a guard.
+            let cause = if at.is_none() || input == Input::FurtherBack { "guard" } else { "timeout" };
+            before.iter().for_each(|m| self.shared.figures.rolled_back(&m.service, cause));
+        }
+        Ok(())
+    }
+
+    /// Another process has the state and does not serve yet: our users go back all the same. It judges for itself
+    /// once it has them.
+    fn go_back_alone(&mut self, id: RolloutId, input: Input, by: &By) -> Result<(), Rejected> {
+        if !matches!(input, Input::Back | Input::GuardFailed) {
+            return Err(Rejected::Upgrading);
+        }
+        let now = Timestamp::now();
+        let desired = Arc::clone(&self.running.desired);
+        let term = |service: &ServiceName| self.term(service, None, now);
+        let decision = rollout::advance(&desired, id, input, by, now, Frozen::No, term)?;
+        let next = Running { desired: Arc::new(decision.desired), ..(*self.running).clone() };
+        self.publish(next);
+        Ok(())
     }
 
     /// A rollback ends the rollouts of its services.
@@ -211,16 +245,22 @@ impl Controller {
         origin: &Origin,
     ) -> Result<RolloutReceipt, Rejected> {
         let fingerprint = format!("rollout.{} {service}", wish.label());
-        if let Some(receipt) = self.repeated(origin, &fingerprint).await?.as_ref().and_then(receipt_from) {
+        let repeated = match self.repeated(origin, &fingerprint).await {
+            // Going back twice is going back once.
+            Err(Rejected::Store(_)) if wish == RolloutWish::Abort => None,
+            repeated => repeated?,
+        };
+        if let Some(receipt) = repeated.as_ref().and_then(receipt_from) {
             return Ok(receipt);
         }
         self.check_versions(&[service], origin)?;
         let desired = &self.running.desired;
         let rollout = desired.rollout(service.as_str()).ok_or_else(|| no_rollout(desired, service))?;
-        let id = rollout.id;
+        let (id, services) = (rollout.id, rollout.services.clone());
         let Some(input) = input(rollout, wish, &origin.actor)? else {
             return Ok(RolloutReceipt { id, version: desired.version, changed: false });
         };
+        takes_no_step(rollout, input)?;
         let done = match wish {
             RolloutWish::Approve => "it was approved",
             RolloutWish::Pause => "it was paused",
@@ -232,6 +272,9 @@ impl Controller {
         let by = By { actor: origin.actor.clone(), cause: cause(origin, done), figures };
         let kept = Some((origin, fingerprint));
         let version = self.say(id, input, &by, kept).await?;
+        if wish == RolloutWish::Abort {
+            services.iter().for_each(|m| self.shared.figures.rolled_back(&m.service, "operator"));
+        }
         Ok(RolloutReceipt { id, version, changed: true })
     }
 
@@ -245,7 +288,11 @@ impl Controller {
     ) -> Result<u64, Rejected> {
         let now = Timestamp::now();
         let desired = Arc::clone(&self.running.desired);
-        let decision = rollout::advance(&desired, id, input, by, now, |service| self.term(service, None, now))?;
+        let rollout = desired.rollouts.get(&id).filter(|rollout| rollout.freeze == Freezes::Heeded);
+        let frozen = rollout.and_then(|rollout| frozen(&rollout.plan.freeze, now));
+        let frozen = frozen.map_or(Frozen::No, |_| Frozen::Yes);
+        let term = |service: &ServiceName| self.term(service, None, now);
+        let decision = rollout::advance(&desired, id, input, by, now, frozen, term)?;
         let version = decision.desired.version;
         let state = decision.desired.rollouts.get(&id).map(|r| r.state);
         let is_back = matches!(state, Some(State::RolledBack | State::RollingBack(_)));
@@ -256,9 +303,6 @@ impl Controller {
         let kept = kept.map(|(origin, fingerprint)| (origin, fingerprint, receipt));
         let otherwise = if is_back { Otherwise::Keep } else { Otherwise::Refuse };
         self.make_rollout_so(decision, kept, otherwise).await?;
-        if state == Some(State::RolledBack) {
-            self.count_back(&desired, id, by);
-        }
         Ok(version)
     }
 
@@ -277,12 +321,6 @@ impl Controller {
             }
         }
         Ok(())
-    }
-
-    fn count_back(&self, before: &crate::model::change::Desired, id: RolloutId, by: &By) {
-        let Some(rollout) = before.rollouts.get(&id) else { return };
-        let cause = if by.actor == events::OURSELVES { "guard" } else { "operator" };
-        rollout.services.iter().for_each(|m| self.shared.figures.rolled_back(&m.service, cause));
     }
 
     async fn make_rollout_so(

@@ -23,7 +23,7 @@ use crate::control::events;
 use crate::control::freeze::frozen;
 use crate::control::running::Shared;
 use crate::model::change::Desired;
-use crate::model::rollout::{By, Frozen, Input, Moment, Phase, Rollout, RolloutId, State};
+use crate::model::rollout::{By, Frozen, Input, Moment, Phase, Place, Rollout, RolloutId, State};
 use crate::model::verdict::Status;
 use crate::routing::publish::Reader;
 
@@ -48,7 +48,16 @@ pub(super) struct Driver {
 struct Stopwatch {
     of: (Option<Phase>, Option<usize>),
     spent: Duration,
+    /// Since it was resumed last, or has begun with that; none while it is paused.
     since: Option<Instant>,
+}
+
+/// What is to be said to the rollout.
+struct Found {
+    input: Input,
+    cause: String,
+    /// Where it holds; none: wherever the rollout is meanwhile.
+    at: Option<Place>,
 }
 
 impl Stopwatch {
@@ -69,7 +78,11 @@ impl Stopwatch {
     }
 
     fn spent(&self) -> Duration {
-        self.spent + self.since.map(|since| since.elapsed()).unwrap_or_default()
+        self.spent + self.waited()
+    }
+
+    fn waited(&self) -> Duration {
+        self.since.map(|since| since.elapsed()).unwrap_or_default()
     }
 }
 
@@ -85,12 +98,13 @@ impl Driver {
             watch.follow(&rollout);
             let bench = bench.get_or_insert_with(|| Bench::new(&rollout));
             bench.follow(&rollout, &self.shared, &self.reader);
-            let said = tokio::select! {
+            let found = tokio::select! {
+                biased;
                 () = self.left(&rollout) => { complained = false; continue }
-                said = self.work(&rollout) => said,
-                said = self.watch_over(&rollout, &watch, bench) => said,
+                (input, cause) = self.work(&rollout) => Found { input, cause, at: Some(rollout.place()) },
+                found = self.watch_over(&rollout, &watch, bench) => found,
             };
-            match self.say(said.0, said.1).await {
+            match self.say(found).await {
                 Ok(()) => timeout(SAID_AGAIN, self.left(&rollout)).await.unwrap_or_default(),
                 Err(rejected) => {
                     if !complained && matches!(rejected, Rejected::StableGroupUnhealthy { .. }) {
@@ -110,10 +124,9 @@ impl Driver {
     /// Waits until it is somewhere else.
     async fn left(&self, rollout: &Rollout) {
         let mut published = self.shared.published.subscribe();
-        let place = |r: &Rollout| (r.state, r.since, r.step);
         loop {
             published.mark_unchanged();
-            if self.shared.running.load().rollout(self.id).map(place) != Some(place(rollout)) {
+            if self.shared.running.load().rollout(self.id).map(Rollout::place) != Some(rollout.place()) {
                 return;
             }
             if published.changed().await.is_err() {
@@ -148,12 +161,13 @@ impl Driver {
     }
 
     /// Judges, and looks at the time, until something is due.
-    async fn watch_over(&self, rollout: &Rollout, watch: &Stopwatch, bench: &mut Bench) -> (Input, String) {
+    async fn watch_over(&self, rollout: &Rollout, watch: &Stopwatch, bench: &mut Bench) -> Found {
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut frozen = Frozen::No;
         loop {
             tokio::select! {
-                _ = tick.tick() => {}
+                _ = tick.tick() => frozen = is_frozen(rollout),
                 () = bench.rung() => {}
             }
             let verdict = if rollout.has_users() {
@@ -165,15 +179,14 @@ impl Driver {
             let status = verdict.as_ref().map_or(Status::Undecided, |v| v.status);
             let failed = verdict.as_ref().and_then(|v| bench.failed(v, rollout));
             self.shared.verdicts.set(self.id, Progress { verdict, spent: watch.spent() });
-            if self.is_away() {
-                continue;
+            // Also while another process has the state: this one has the users until that one serves them.
+            if let Some((input, cause)) = failed {
+                return Found { input, cause, at: None };
             }
-            if let Some(failed) = failed {
-                return failed;
-            }
-            let frozen = frozen(&rollout.plan.freeze, Timestamp::now()).map_or(Frozen::No, |_| Frozen::Yes);
-            if let Some(due) = rollout.due(Moment { spent: watch.spent(), verdict: status, frozen }) {
-                return due;
+            let moment = Moment { spent: watch.spent(), waited: watch.waited(), verdict: status, frozen };
+            let due = rollout.due(moment).filter(|_| !self.is_away());
+            if let Some((input, cause)) = due {
+                return Found { input, cause, at: Some(rollout.place()) };
             }
         }
     }
@@ -182,10 +195,11 @@ impl Driver {
         self.shared.away.load(Ordering::Acquire)
     }
 
-    async fn say(&self, input: Input, cause: String) -> Result<(), Rejected> {
+    async fn say(&self, found: Found) -> Result<(), Rejected> {
+        let Found { input, cause, at } = found;
         let by = By { actor: events::OURSELVES.to_owned(), cause, figures: self.shared.verdicts.figures(self.id) };
         let (reply, answer) = oneshot::channel();
-        let say = RolloutCommand::Say { id: self.id, input, by, reply };
+        let say = RolloutCommand::Say { id: self.id, input, by, at, reply };
         // A controller that is gone goes on with it after the restart.
         self.commands.send(Command::Rollout(say)).await.map_err(|_| Rejected::ShuttingDown)?;
         timeout(ANSWER, answer).await.ok().and_then(Result::ok).unwrap_or(Err(Rejected::ShuttingDown))
@@ -199,6 +213,10 @@ impl Driver {
             let _ = self.commands.send(Command::Note(event)).await;
         }
     }
+}
+
+fn is_frozen(rollout: &Rollout) -> Frozen {
+    frozen(&rollout.plan.freeze, Timestamp::now()).map_or(Frozen::No, |_| Frozen::Yes)
 }
 
 /// How the drains at the end of `rollout` have ended.

@@ -14,7 +14,7 @@ use crate::control::running::Running;
 use crate::control::view::RolloutView;
 use crate::model::cohort::Salt;
 use crate::model::rollout::plan::Approver;
-use crate::model::rollout::{Phase, Rollout, RolloutId, Stop};
+use crate::model::rollout::{Phase, Rollout, RolloutId, State, Stop};
 
 /// The salt is another key's material for everything else.
 const PURPOSE: &[u8] = b"pointsman: links that approve a rollout";
@@ -89,6 +89,10 @@ impl Handle {
         hmac::verify(&key(salt), said.as_bytes(), &parts.signature).map_err(|_| not_ours())?;
         if waits_ahead_of(rollout).map(label).as_deref() != Some(parts.stop) {
             let hint = "what this link is for was decided already";
+            return Err(Rejected::NotNow { id: rollout.id, state: rollout.state.label(), hint });
+        }
+        if matches!(rollout.state, State::Paused(_)) || rollout.is_let_through() {
+            let hint = "somebody has paused it, or has agreed already; ask who looks after it";
             return Err(Rejected::NotNow { id: rollout.id, state: rollout.state.label(), hint });
         }
         if Timestamp::now().as_second() > parts.expires {

@@ -1,10 +1,13 @@
 //! What somebody who steers a rollout means by it, where it is; and what means nothing there.
 
+use jiff::Timestamp;
+
 use crate::control::command::{Rejected, RolloutWish};
+use crate::control::freeze::frozen;
 use crate::model::change::Desired;
 use crate::model::names::ServiceName;
 use crate::model::rollout::plan::Approver;
-use crate::model::rollout::{Input, Phase, Rollout, State};
+use crate::model::rollout::{Freezes, Input, Phase, Rollout, State};
 
 /// What `wish` means to `rollout`; none: it is so already.
 pub(super) fn input(rollout: &Rollout, wish: RolloutWish, actor: &str) -> Result<Option<Input>, Rejected> {
@@ -12,6 +15,7 @@ pub(super) fn input(rollout: &Rollout, wish: RolloutWish, actor: &str) -> Result
     let waits = matches!(rollout.state.phase(), Some(Phase::AwaitingApproval(_)));
     Ok(Some(match (wish, rollout.state) {
         (RolloutWish::Approve, _) if !waits => return not_now("nobody has to agree now"),
+        (RolloutWish::Approve, _) if rollout.is_let_through() => return Ok(None),
         (RolloutWish::Approve, _) => {
             let approver = rollout.plan.approval.as_ref().map_or(Approver::Anyone, |a| a.by);
             if approver == Approver::Another && actor == rollout.started_by {
@@ -25,6 +29,7 @@ pub(super) fn input(rollout: &Rollout, wish: RolloutWish, actor: &str) -> Result
         }
         (RolloutWish::Pause, _) => Input::Pause,
         (RolloutWish::Resume, _) => Input::Resume,
+        (RolloutWish::Advance, _) if rollout.is_let_through() => return not_now("it goes on when the freeze is over"),
         (RolloutWish::Advance, _) if waits => return not_now("somebody has to agree: approve it"),
         (RolloutWish::Advance, _) if matches!(rollout.state.phase(), Some(Phase::Checking | Phase::Warming)) => {
             return not_now("the candidate must be checked first");
@@ -32,6 +37,14 @@ pub(super) fn input(rollout: &Rollout, wish: RolloutWish, actor: &str) -> Result
         (RolloutWish::Advance, _) => Input::Onward,
         (RolloutWish::Abort, _) => Input::Abort,
     }))
+}
+
+/// Refuses the step that `input` would be, in a freeze.
+pub(super) fn takes_no_step(rollout: &Rollout, input: Input) -> Result<(), Rejected> {
+    let is_step = input == Input::Onward && rollout.state.phase() == Some(Phase::Shifting);
+    let heeded = rollout.freeze == Freezes::Heeded && is_step;
+    let frozen = if heeded { frozen(&rollout.plan.freeze, Timestamp::now()) } else { None };
+    frozen.map_or(Ok(()), |frozen| Err(Rejected::StepFrozen { id: rollout.id, until: frozen.until }))
 }
 
 /// Why there is nothing to steer.

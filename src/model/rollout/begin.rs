@@ -50,7 +50,14 @@ pub fn begin(desired: &Desired, begin: Begin, by: &By, at: Timestamp) -> Result<
         let (split, stable) = (state.split.clone(), state.stable.clone());
         moves.push(Move { service: name.clone(), before: split.clone(), after: split, stable, changed: true });
     }
-    let share = moves.iter().map(|m| m.after.share(&begin.to)).min().unwrap_or(Share::NONE);
+    let share = moves.first().map_or(Share::NONE, |m| m.after.share(&begin.to));
+    if moves.iter().any(|m| m.after.share(&begin.to) != share) {
+        let shares = moves.iter().map(|m| format!("{} {} %", m.service, m.after.share(&begin.to).percent()));
+        return Err(ChangeError::UnevenShares {
+            group: begin.to.clone(),
+            shares: shares.collect::<Vec<_>>().join(", "),
+        });
+    }
     let mut rollout = Rollout {
         id: begin.id,
         services,

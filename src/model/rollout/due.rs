@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::plan::{OnFailure, OnTimeout, UndecidedAct};
-use super::{Freezes, Input, Phase, Rollout, State};
+use super::{Freezes, Input, Phase, Rollout, State, Tested};
 use crate::model::split::Share;
 use crate::model::verdict::Status;
 
@@ -12,6 +12,8 @@ use crate::model::verdict::Status;
 pub struct Moment {
     /// How long it has been busy with what it is busy with, pauses left out, by a clock that does not jump.
     pub spent: Duration,
+    /// The same since it was resumed last, where it was paused: who resumes it gives it all its patience again.
+    pub waited: Duration,
     /// The verdict on the candidate.
     pub verdict: Status,
     /// Whether nothing new may begin now.
@@ -31,11 +33,15 @@ impl Rollout {
     /// What it is to be told now, and why; none: nothing is due. A failed guard is another matter: it is told at once.
     #[must_use]
     pub fn due(&self, moment: Moment) -> Option<(Input, String)> {
-        let Moment { spent, .. } = moment;
+        let Moment { spent, waited, .. } = moment;
+        let is_frozen = moment.frozen == Frozen::Yes && self.freeze == Freezes::Heeded;
+        let thawed = |input| (!is_frozen).then(|| (input, "the freeze is over".to_owned()));
         match self.state {
             State::Active(Phase::Shifting | Phase::Baking) => self.share_is_due(moment),
+            State::Active(Phase::AwaitingApproval(stop)) if self.agreed == Some(stop) => thawed(Input::Agreed),
+            State::Active(Phase::Validating) if self.tested == Tested::Well => thawed(Input::Onward),
             State::Active(Phase::AwaitingApproval(_)) => {
-                let approval = self.plan.approval.as_ref().filter(|a| spent >= a.within)?;
+                let approval = self.plan.approval.as_ref().filter(|a| waited >= a.within)?;
                 let input = match approval.on_timeout {
                     OnTimeout::Rollback => Input::Back,
                     OnTimeout::Pause => Input::Pause,
@@ -69,7 +75,7 @@ impl Rollout {
             Status::Pass => Some((Input::Onward, "every guard has passed".to_owned())),
             // Whoever judges says so at once, and waits for what becomes of it.
             Status::Fail => None,
-            Status::Undecided if moment.spent < self.plan.undecided.after.max(hold) => None,
+            Status::Undecided if moment.waited < self.plan.undecided.after.max(hold) => None,
             Status::Undecided => {
                 let why = "the verdict is still undecided".to_owned();
                 Some(match self.plan.undecided.act {

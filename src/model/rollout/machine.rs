@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use super::plan::{OnFailure, Then};
-use super::{By, Input, Moving, Phase, Rollout, RolloutId, State, Stop, Tested};
+use super::{By, Freezes, Frozen, Input, Moving, Phase, Rollout, RolloutId, State, Stop, Tested};
 use crate::model::change::{ChangeError, Decision, Desired, Move, Numbered};
 use crate::model::drain::{Drain, Part, Term, Wanted};
 use crate::model::names::{GroupName, ServiceName};
@@ -24,7 +24,8 @@ enum To {
     Stable,
 }
 
-/// What `input` makes of the rollout `id` and of its services. `term` says how long a drain takes that begins now.
+/// What `input` makes of the rollout `id` and of its services. `frozen`: whether a step may be taken now; where it may
+/// not, what was found or agreed is kept until it may. `term` says how long a drain takes that begins now.
 ///
 /// # Errors
 /// [`ChangeError::NoRollout`] when there is none with this number, and [`ChangeError::NotNow`] when the input means
@@ -35,11 +36,13 @@ pub fn advance(
     input: Input,
     by: &By,
     at: Timestamp,
+    frozen: Frozen,
     term: impl Fn(&ServiceName) -> Term,
 ) -> Result<Decision, ChangeError> {
     let mut next = desired.clone();
     let rollout = next.rollouts.get_mut(&id).ok_or(ChangeError::NoRollout)?;
-    let (state, to) = rollout.next(input)?;
+    let frozen = if rollout.freeze == Freezes::Overridden { Frozen::No } else { frozen };
+    let (state, to) = rollout.next(input, frozen)?;
     rollout.enter(state, to, at);
     rollout.note(at, by);
     let rollout = rollout.clone();
@@ -77,32 +80,60 @@ pub fn roll_back(decision: &mut Decision, by: &By, at: Timestamp) {
 pub fn fail_without(desired: &mut Desired, at: Timestamp) {
     let missing = |rollout: &Rollout| rollout.services.iter().find_map(|m| missing(desired, rollout, m));
     let under_way = desired.rollouts.values().filter(|r| !r.state.is_over());
-    let failed: Vec<_> = under_way.filter_map(|r| Some((r.id, missing(r)?))).collect();
-    for (id, cause) in failed {
+    let ended: Vec<_> = under_way.filter_map(|r| Some((r.id, missing(r)?))).collect();
+    for (id, (gone, cause)) in ended {
         let Some(rollout) = desired.rollouts.get_mut(&id) else { continue };
-        rollout.enter(State::Failed, To::Stable, at);
+        // The candidate has everything, and what it replaces was taken away: there is nothing left to go back to.
+        let is_done = gone == Gone::Replaced && rollout.share == Share::ALL;
+        let (state, to) = if is_done { (State::Done, To::Here) } else { (State::Failed, To::Stable) };
+        rollout.enter(state, to, at);
         rollout.note(at, &By { actor: "file".to_owned(), cause, figures: Vec::new() });
-        let (rollout, version) = (rollout.clone(), desired.version + 1);
-        // Those that are still there do not stay where nobody watches over them.
-        for moving in &rollout.services {
-            let Some(state) = desired.services.get_mut(moving.service.as_str()) else { continue };
-            if state.split.share(&rollout.to) > state.stable.share(&rollout.to) {
-                (state.split, state.version, desired.version) = (state.stable.clone(), version, version);
-            }
+        if !is_done {
+            let rollout = rollout.clone();
+            *desired = sent_back(std::mem::take(desired), &rollout, at);
         }
     }
 }
 
+/// The services of `rollout` that are still there do not stay where nobody watches over them.
+fn sent_back(desired: Desired, rollout: &Rollout, at: Timestamp) -> Desired {
+    let mut decision = Decision { desired, moves: Vec::new() };
+    for moving in &rollout.services {
+        let Some(state) = decision.desired.services.get_mut(moving.service.as_str()) else { continue };
+        if state.split.share(&rollout.to) > state.stable.share(&rollout.to) {
+            let before = std::mem::replace(&mut state.split, state.stable.clone());
+            let (after, stable) = (state.split.clone(), state.stable.clone());
+            decision.moves.push(Move { service: moving.service.clone(), before, after, stable, changed: true });
+        }
+    }
+    decision.reopen_wanted(at, Wanted::EveryShare);
+    decision.number(Numbered::NotYet);
+    decision.desired
+}
+
+/// What the file has taken away from a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    /// A group that it comes from.
+    Replaced,
+    /// The candidate, or a whole service.
+    Needed,
+}
+
 /// What `moving` cannot do without and the file does not have any more.
-fn missing(desired: &Desired, rollout: &Rollout, moving: &Moving) -> Option<String> {
+fn missing(desired: &Desired, rollout: &Rollout, moving: &Moving) -> Option<(Gone, String)> {
     let service = &moving.service;
     let Some(state) = desired.services.get(service.as_str()) else {
-        return Some(format!("service {service} is not in the file any more"));
+        return Some((Gone::Needed, format!("service {service} is not in the file any more")));
     };
-    let is_there = |group: &GroupName| state.split.iter().any(|(g, _)| g == group);
-    let mut needed = moving.from.iter().filter(|(_, share)| *share > Share::NONE).map(|(group, _)| group);
-    let gone = std::iter::once(&rollout.to).chain(&mut needed).find(|group| !is_there(group));
-    gone.map(|group| format!("group {group} of service {service} is not in the file any more"))
+    let is_gone = |group: &GroupName| !state.split.iter().any(|(g, _)| g == group);
+    let mut replaced = moving.from.iter().filter(|(_, share)| *share > Share::NONE).map(|(group, _)| group);
+    let (what, group) = if is_gone(&rollout.to) {
+        (Gone::Needed, &rollout.to)
+    } else {
+        (Gone::Replaced, replaced.find(|group| is_gone(group))?)
+    };
+    Some((what, format!("group {group} of service {service} is not in the file any more")))
 }
 
 /// After a crash, or any other end of the process: nobody knows what has happened meanwhile, so every rollout stays
@@ -198,67 +229,92 @@ impl Rollout {
         }
     }
 
-    fn next(&mut self, input: Input) -> Result<(State, To), ChangeError> {
+    fn next(&mut self, input: Input, frozen: Frozen) -> Result<(State, To), ChangeError> {
         let not_now = Err(ChangeError::NotNow { id: self.id, state: self.state.label() });
         Ok(match (self.state, input) {
             (State::RollingBack(_), Input::Back | Input::Abort) => (State::RolledBack, To::Stable),
             (State::RollingBack(at), Input::FurtherBack) => self.back_to(at + 1),
             (State::RollingBack(_) | State::Done | State::RolledBack | State::Failed, _) => return not_now,
-            (State::Active(phase), Input::Pause) => (State::Paused(phase), To::Here),
-            // What was found meanwhile still holds.
-            (State::Paused(Phase::Validating), Input::Resume) if self.tested == Tested::Well => self.step_on(),
-            (State::Paused(phase), Input::Resume) => (State::Active(phase), To::Here),
             (_, Input::Back | Input::Abort) => (State::RolledBack, To::Stable),
             (_, Input::GuardFailed) => self.guard_failed(),
-            (State::Active(Phase::Checking | Phase::Warming), Input::NotReady)
-            | (State::Active(Phase::Validating), Input::Untested) => (State::Failed, To::Here),
-            (State::Active(Phase::Validating) | State::Paused(Phase::Validating), Input::NotReady) => {
-                self.tested = Tested::Ill;
-                (State::Failed, To::Here)
+            (State::Active(phase), Input::Pause) => (State::Paused(phase), To::Here),
+            (State::Paused(phase), Input::Resume) => self.resumed(phase, frozen),
+            // A pause keeps the rollout where it is, and not those who test or agree.
+            (State::Paused(Phase::AwaitingApproval(stop)), Input::Agreed) if self.agreed != Some(stop) => {
+                self.agreed = Some(stop);
+                (self.state, To::Here)
             }
-            // A pause keeps the rollout where it is, and not those who test.
             (State::Paused(Phase::Validating), Input::Ready) if self.tested == Tested::NotYet => {
                 self.tested = Tested::Well;
                 (self.state, To::Here)
             }
-            (State::Active(Phase::Checking), Input::Ready) if !self.plan.warm_up.is_empty() => enters(Phase::Warming),
-            (State::Active(Phase::Checking | Phase::Warming), Input::Ready) if self.plan.validate.is_some() => {
-                enters(Phase::Validating)
+            (State::Active(Phase::Validating) | State::Paused(Phase::Validating), Input::NotReady) => {
+                self.tested = Tested::Ill;
+                self.not_ready()
             }
-            (State::Active(Phase::Validating), Input::Ready) => {
-                self.tested = Tested::Well;
-                self.step_on()
-            }
-            (State::Active(Phase::Checking | Phase::Warming), Input::Ready)
-            | (
-                State::Active(Phase::Validating | Phase::Shifting) | State::Paused(Phase::Validating | Phase::Shifting),
-                Input::Onward,
-            ) => self.step_on(),
-            (
-                State::Active(Phase::AwaitingApproval(stop)) | State::Paused(Phase::AwaitingApproval(stop)),
-                Input::Agreed,
-            ) => {
-                self.agreed = Some(stop);
-                match stop {
-                    Stop::Step(_) => self.step_on(),
-                    Stop::Drain => self.finish(),
-                }
-            }
-            (State::Active(Phase::Baking) | State::Paused(Phase::Baking), Input::Onward) => self.finish(),
-            (State::Active(Phase::Draining) | State::Paused(Phase::Draining), Input::Drained | Input::Onward) => {
-                (State::Done, To::Here)
-            }
+            (State::Active(Phase::Checking | Phase::Warming), Input::NotReady)
+            | (State::Active(Phase::Validating), Input::Untested) => self.not_ready(),
+            (State::Active(phase), input) => return self.goes_on(phase, input, frozen).map_or(not_now, Ok),
+            (State::Paused(phase), Input::Onward) => return self.goes_on(phase, input, frozen).map_or(not_now, Ok),
             _ => return not_now,
         })
     }
 
+    /// What was waited for has come; none: it was something else.
+    fn goes_on(&mut self, phase: Phase, input: Input, frozen: Frozen) -> Option<(State, To)> {
+        Some(match (phase, input) {
+            (Phase::Checking, Input::Ready) if !self.plan.warm_up.is_empty() => enters(Phase::Warming),
+            (Phase::Checking | Phase::Warming, Input::Ready) if self.plan.validate.is_some() => {
+                enters(Phase::Validating)
+            }
+            (Phase::Checking | Phase::Warming, Input::Ready) | (Phase::Validating, Input::Ready | Input::Onward) => {
+                self.tested = Tested::Well;
+                self.step_on(Phase::Validating, frozen)
+            }
+            (Phase::Shifting, Input::Onward) => self.step_on(phase, frozen),
+            (Phase::AwaitingApproval(stop), Input::Agreed) => {
+                self.agreed = Some(stop);
+                self.let_through(stop, frozen)
+            }
+            (Phase::Baking, Input::Onward) => self.finish(),
+            (Phase::Draining, Input::Drained | Input::Onward) => (State::Done, To::Here),
+            _ => return None,
+        })
+    }
+
+    /// What was found or agreed during the pause still holds.
+    fn resumed(&mut self, phase: Phase, frozen: Frozen) -> (State, To) {
+        match phase {
+            Phase::Validating if self.tested == Tested::Well => self.step_on(phase, frozen),
+            Phase::AwaitingApproval(stop) if self.agreed == Some(stop) => self.let_through(stop, frozen),
+            _ => enters(phase),
+        }
+    }
+
+    fn let_through(&mut self, stop: Stop, frozen: Frozen) -> (State, To) {
+        match stop {
+            Stop::Step(_) => self.step_on(Phase::AwaitingApproval(stop), frozen),
+            Stop::Drain => self.finish(),
+        }
+    }
+
+    /// Nobody is moved to a candidate that is not ready; who was on it already goes back.
+    fn not_ready(&self) -> (State, To) {
+        let has_moved = self.services.iter().any(|m| self.share > m.from.share(&self.to));
+        if has_moved { (State::RolledBack, To::Stable) } else { (State::Failed, To::Here) }
+    }
+
     /// To the next step that gives the candidate more, where nobody has to agree first; after the last one, the bake.
-    fn step_on(&mut self) -> (State, To) {
+    /// While no step may be taken it waits in `phase`.
+    fn step_on(&mut self, phase: Phase, frozen: Frozen) -> (State, To) {
         let from = self.step.map_or(0, |step| step + 1);
         let ahead = (from..self.plan.steps.len()).find(|i| self.plan.steps[*i].share > self.share);
         let Some(ahead) = ahead else { return enters(Phase::Baking) };
         if let Some(stop) = self.gate(Stop::Step(ahead)) {
             return enters(Phase::AwaitingApproval(stop));
+        }
+        if frozen == Frozen::Yes {
+            return enters(phase);
         }
         self.step = Some(ahead);
         (State::Active(Phase::Shifting), To::Share(self.plan.steps[ahead].share))

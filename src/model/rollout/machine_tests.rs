@@ -42,7 +42,9 @@ fn begun_with(desired: &Desired, plan: Plan, services: &[&str]) -> Desired {
 }
 
 fn said(desired: &Desired, inputs: &[Input]) -> Desired {
-    inputs.iter().fold(desired.clone(), |d, input| advance(&d, ID, *input, &by(), now(), term).unwrap().desired)
+    inputs
+        .iter()
+        .fold(desired.clone(), |d, input| advance(&d, ID, *input, &by(), now(), Frozen::No, term).unwrap().desired)
 }
 
 fn label(desired: &Desired) -> &'static str {
@@ -111,7 +113,7 @@ fn what_the_plan_asks_for_comes_ahead_of_the_first_step() {
 fn what_is_not_ready_ends_it_before_anybody_was_moved() {
     let desired = said(&begun(Plan::default()), &[Input::NotReady]);
     assert_eq!((label(&desired), green(&desired)), ("failed", (0.0, 0.0)));
-    assert!(advance(&desired, ID, Input::Ready, &by(), now(), term).is_err(), "it is over");
+    assert!(advance(&desired, ID, Input::Ready, &by(), now(), Frozen::No, term).is_err(), "it is over");
     assert_eq!(label(&begun_with(&desired, Plan::default(), &["shop"])), "checking", "there may be another one");
 }
 
@@ -122,7 +124,7 @@ fn a_pause_does_not_keep_those_who_test_and_what_they_have_found_holds_after_it(
     assert!(paused.rollouts[&ID].wants_test());
     let well = said(&paused, &[Input::Ready]);
     assert_eq!((label(&well), well.rollouts[&ID].wants_test()), ("paused", false));
-    assert!(advance(&well, ID, Input::Ready, &by(), now(), term).is_err(), "it was said already");
+    assert!(advance(&well, ID, Input::Ready, &by(), now(), Frozen::No, term).is_err(), "it was said already");
     let on = said(&well, &[Input::Resume]);
     assert_eq!((label(&on), green(&on)), ("shifting", (10.0, 10.0)));
     let resumed = said(&paused, &[Input::Resume]);
@@ -136,6 +138,64 @@ fn a_pause_does_not_keep_those_who_test_and_what_they_have_found_holds_after_it(
         assert_eq!((label(&failed), green(&failed), failed.rollouts[&ID].tested), ("failed", (0.0, 0.0), tested));
         assert!(!failed.rollouts[&ID].wants_test());
     }
+}
+
+#[test]
+fn in_a_freeze_no_step_is_taken_and_what_was_found_or_agreed_meanwhile_holds_after_it() {
+    let frozen = |desired: &Desired, input| advance(desired, ID, input, &by(), now(), Frozen::Yes, term);
+    let due = |desired: &Desired, frozen| {
+        let (spent, waited) = (Duration::from_secs(9999), Duration::from_secs(1));
+        desired.rollouts[&ID].due(Moment { spent, waited, verdict: Status::Pass, frozen }).map(|(input, _)| input)
+    };
+    let checked = frozen(&begun(Plan::default()), Input::Ready).unwrap().desired;
+    assert_eq!((green(&checked), checked.rollouts[&ID].is_let_through()), ((0.0, 0.0), true));
+    assert_eq!((due(&checked, Frozen::Yes), due(&checked, Frozen::No)), (None, Some(Input::Onward)));
+    assert_eq!(green(&said(&checked, &[Input::Onward])), (10.0, 10.0));
+    let before = vec![Gate::FirstStep];
+    let (by_anyone, within) = (Approver::Anyone, Duration::from_secs(60));
+    let approval = Some(Approval { before, within, by: by_anyone, on_timeout: OnTimeout::Rollback });
+    let waits = said(&begun(Plan { approval, ..Plan::default() }), &[Input::Ready]);
+    let agreed = frozen(&waits, Input::Agreed).unwrap().desired;
+    assert_eq!((label(&agreed), green(&agreed)), ("awaiting_approval", (0.0, 0.0)));
+    assert_eq!((due(&agreed, Frozen::Yes), due(&agreed, Frozen::No)), (None, Some(Input::Agreed)));
+    assert_eq!(green(&said(&agreed, &[Input::Agreed])), (10.0, 10.0));
+    // Who agrees to what is paused does not resume it.
+    let paused = said(&waits, &[Input::Pause, Input::Agreed]);
+    assert_eq!((label(&paused), green(&paused)), ("paused", (0.0, 0.0)));
+    assert_eq!(green(&said(&paused, &[Input::Resume])), (10.0, 10.0));
+}
+
+#[test]
+fn who_was_on_a_candidate_that_is_not_ready_goes_back() {
+    let shifted = decide(&two(), &shift("green", 20.0), now()).unwrap().desired;
+    let desired = said(&begun_with(&shifted, Plan::default(), &["shop"]), &[Input::NotReady]);
+    assert_eq!((label(&desired), green(&desired)), ("rolled_back", (0.0, 0.0)));
+    let uneven = Begin {
+        id: ID,
+        services: vec![service("shop"), service("api")],
+        to: group("green"),
+        plan: Plan::default(),
+        salt: Salt(1),
+        reason: None,
+        freeze: Freezes::Heeded,
+    };
+    let refused = begin(&shifted, uneven, &by(), now()).unwrap_err();
+    assert!(refused.to_string().contains("shop 20 %, api 0 %"), "{refused}");
+}
+
+#[test]
+fn what_a_candidate_has_replaced_may_be_taken_away_and_others_are_sent_back_to_groups_that_are_open() {
+    let steps = vec![Input::Ready, Input::Onward, Input::Onward, Input::Onward, Input::Onward, Input::Onward];
+    let draining = said(&begun(Plan::default()), &steps);
+    assert_eq!((label(&draining), green(&draining)), ("draining", (100.0, 100.0)));
+    let api = FileService { name: service("api"), ..file("blue 100 green 0") };
+    let mut done = adopt(&draining, &[file("canary 0 green 100"), api.clone()], || Salt(1)).desired;
+    fail_without(&mut done, now());
+    assert_eq!((label(&done), green(&done)), ("done", (100.0, 100.0)));
+    let mut failed = adopt(&draining, &[file("blue 100 canary 0"), api], || Salt(1)).desired;
+    fail_without(&mut failed, now());
+    assert_eq!((label(&failed), green(&failed).1), ("failed", 0.0));
+    assert!(!state(&failed, "api").is_kept_out(&group("blue")), "users come to it");
 }
 
 #[test]
@@ -186,7 +246,7 @@ fn a_slow_candidate_goes_back_step_by_step_and_a_dead_one_at_once() {
     assert_eq!((label(&down), green(&down).0), ("rolling_back", 20.0));
     assert_eq!(label(&said(&down, &[Input::FurtherBack])), "rolled_back");
     assert_eq!((label(&said(&at_50, &[Input::Back])), green(&said(&at_50, &[Input::Back])).0), ("rolled_back", 0.0));
-    assert!(advance(&down, ID, Input::Resume, &by(), now(), term).is_err());
+    assert!(advance(&down, ID, Input::Resume, &by(), now(), Frozen::No, term).is_err());
 }
 
 #[test]
@@ -214,7 +274,7 @@ fn what_is_due_depends_on_the_time_and_the_verdict() {
     let rollout = &desired.rollouts[&ID];
     let due = |minutes: u64, verdict, frozen| {
         let spent = Duration::from_secs(60 * minutes);
-        rollout.due(Moment { spent, verdict, frozen }).map(|(input, _)| input)
+        rollout.due(Moment { spent, waited: spent, verdict, frozen }).map(|(input, _)| input)
     };
     assert_eq!(due(9, Status::Pass, Frozen::No), None);
     assert_eq!(due(10, Status::Pass, Frozen::No), Some(Input::Onward));
@@ -267,7 +327,7 @@ proptest! {
         let mut desired = begun(plan.clone());
         let mut before = 0.0;
         for input in &inputs {
-            let Ok(decision) = advance(&desired, ID, *input, &by(), now(), term) else { continue };
+            let Ok(decision) = advance(&desired, ID, *input, &by(), now(), Frozen::No, term) else { continue };
             prop_assert_eq!(decision.desired.version, desired.version + 1);
             desired = decision.desired;
             let rollout = &desired.rollouts[&ID];
@@ -295,9 +355,9 @@ proptest! {
         }
         if rollout.has_users() {
             let input = if hard { Input::Back } else { Input::GuardFailed };
-            let mut last = advance(&desired, ID, input, &by(), now(), term).map_or(desired, |d| d.desired);
+            let mut last = advance(&desired, ID, input, &by(), now(), Frozen::No, term).map_or(desired, |d| d.desired);
             for _ in 0..3 {
-                last = advance(&last, ID, Input::FurtherBack, &by(), now(), term).map_or(last, |d| d.desired);
+                last = advance(&last, ID, Input::FurtherBack, &by(), now(), Frozen::No, term).map_or(last, |d| d.desired);
             }
             prop_assert_eq!(green(&last), (0.0, 0.0));
             prop_assert!(!state(&last, "shop").is_kept_out(&group("blue")), "blue is open again");

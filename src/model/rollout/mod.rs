@@ -105,6 +105,14 @@ pub enum Tested {
     Ill,
 }
 
+/// Where a rollout is, to tell whether it is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    state: State,
+    since: Timestamp,
+    step: Option<usize>,
+}
+
 /// Whether freezes count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -279,6 +287,12 @@ impl Figure {
 const LONGEST_TIMELINE: usize = 400;
 
 impl Rollout {
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { state: self.state, since: self.since, step: self.step }
+    }
+
     /// Whether users may be on the candidate because of it.
     #[must_use]
     pub fn has_users(&self) -> bool {
@@ -295,6 +309,16 @@ impl Rollout {
     #[must_use]
     pub fn moves(&self, service: &str) -> bool {
         self.services.iter().any(|m| m.service.as_str() == service)
+    }
+
+    /// Whether what it waits for ahead of a step has come, and only a pause or a freeze keeps it.
+    #[must_use]
+    pub fn is_let_through(&self) -> bool {
+        match self.state.phase() {
+            Some(Phase::Validating) => self.tested == Tested::Well,
+            Some(Phase::AwaitingApproval(stop)) => self.agreed == Some(stop),
+            _ => false,
+        }
     }
 
     /// How long the share in force is kept at least; none where nothing is kept for a time.

@@ -8,7 +8,7 @@ use crate::model::change::{ChangeError, Desired};
 use crate::model::cohort::Salt;
 use crate::model::drain::Term;
 use crate::model::rollout::plan::Plan;
-use crate::model::rollout::{self, Begin, By, Input, Phase, RolloutId, State};
+use crate::model::rollout::{self, Begin, By, Frozen, Input, Phase, RolloutId, State};
 
 /// Inputs from the begin to the first step, at the most.
 const MOST: usize = 10;
@@ -50,5 +50,5 @@ fn first_step(mut desired: Desired, id: RolloutId, now: Timestamp) -> Result<Des
 
 fn told(desired: &Desired, id: RolloutId, input: Input, now: Timestamp) -> Result<Desired, ChangeError> {
     let term = |_: &_| Term { began: now, deadline: now };
-    Ok(rollout::advance(desired, id, input, &By::default(), now, term)?.desired)
+    Ok(rollout::advance(desired, id, input, &By::default(), now, Frozen::No, term)?.desired)
 }
