@@ -91,12 +91,12 @@ impl Handle {
             let hint = "what this link is for was decided already";
             return Err(Rejected::NotNow { id: rollout.id, state: rollout.state.label(), hint });
         }
+        if Timestamp::now().as_second() > parts.expires {
+            return Err(Rejected::LinkExpired);
+        }
         if matches!(rollout.state, State::Paused(_)) || rollout.is_let_through() {
             let hint = "somebody has paused it, or has agreed already; ask who looks after it";
             return Err(Rejected::NotNow { id: rollout.id, state: rollout.state.label(), hint });
-        }
-        if Timestamp::now().as_second() > parts.expires {
-            return Err(Rejected::LinkExpired);
         }
         if rollout.plan.approval.as_ref().is_none_or(|approval| approval.by != Approver::Anyone) {
             return Err(bad("somebody with a name has to agree to this rollout"));
