@@ -39,6 +39,11 @@ impl Proportion {
         }
     }
 
+    /// What came to the baseline while the candidate had no users.
+    pub(super) fn learn(&mut self, baseline: Counts) {
+        self.comparison.learn(baseline);
+    }
+
     pub(super) fn observe(&mut self, candidate: Counts, baseline: Counts) {
         if self.suspicion.takes_epoch() {
             self.against_limit.begin_epoch();
