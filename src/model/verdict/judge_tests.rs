@@ -326,6 +326,17 @@ fn who_gets_everything_at_once_is_held_to_what_the_baseline_was_like_before() {
 }
 
 #[test]
+fn one_failure_of_eight_at_the_baseline_does_not_excuse_every_other_attempt() {
+    for seed in 0..20 {
+        let mut run = Run::before_the_first_step(&errors(), 0.999, seed);
+        run.judge.learn(run.look.at, &Figures { attempts: 8, failures: 1, ..Figures::default() });
+        run.step(100.0);
+        assert!(run.requests(2000, Does(0.5, 0.0), GOOD), "{:?}", run.row());
+        assert!(run.failures <= 100, "{}", run.failures);
+    }
+}
+
+#[test]
 fn where_both_are_bad_who_gets_everything_at_once_is_left_alone() {
     for (seed, bad) in (0..30).flat_map(|seed| [0.08, 0.2, 0.6].map(|fails| (seed, Does(fails, 40.0)))) {
         let mut run = learnt(&usual(), 3000, bad, 100.0, seed);
