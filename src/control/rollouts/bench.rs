@@ -27,8 +27,8 @@ use crate::routing::table::{Group, Service};
 pub(super) struct Bench {
     seats: Vec<Seat>,
     candidate: GroupName,
-    /// What was begun last: a step, or the bake and what comes behind it.
-    at: (bool, Option<usize>),
+    /// What was begun last: a step, or the bake and what comes behind it; none while the candidate has no users.
+    at: Option<(bool, Option<usize>)>,
 }
 
 /// One service and its judge.
@@ -61,13 +61,14 @@ impl Bench {
             outside: Outside::default(),
         };
         let seats = rollout.services.iter().map(|m| seat(&m.service)).collect();
-        Self { seats, candidate: rollout.to.clone(), at: (false, None) }
+        Self { seats, candidate: rollout.to.clone(), at: None }
     }
 
     /// Takes note of where the rollout is. What was counted before it had users does not count.
     pub(super) fn follow(&mut self, rollout: &Rollout, shared: &Shared, reader: &Reader) {
         let running = shared.running.load();
         if !rollout.has_users() {
+            self.at = None;
             for seat in &mut self.seats {
                 seat.outside = Outside::default();
                 if let Some(service) = running.table.service(seat.service.as_str()) {
@@ -80,11 +81,14 @@ impl Bench {
             seat.outside.ask(rollout, &seat.service, shared);
         }
         let baked = |phase| matches!(phase, Phase::Baking | Phase::AwaitingApproval(Stop::Drain) | Phase::Draining);
-        let at = (rollout.state.phase().is_some_and(baked), rollout.step);
+        let at = Some((rollout.state.phase().is_some_and(baked), rollout.step));
         if self.at != at {
-            self.at = at;
-            let now = Timestamp::now();
-            self.look(reader, now);
+            let (now, before) = (Timestamp::now(), std::mem::replace(&mut self.at, at));
+            // What has come since the last look came before the first step, but for a few milliseconds.
+            match before {
+                None => self.learn(reader, now),
+                Some(_) => _ = self.look(reader, now),
+            }
             self.seats.iter_mut().for_each(|seat| seat.judge.begin_step(now, rollout.share));
         }
     }
@@ -188,15 +192,8 @@ impl Seat {
         let Some(index) = service.group_index(candidate.as_str()) else { return };
         // What comes to it now is nobody's fault and nobody's merit.
         self.since(&service.groups[index]);
-        let look = Look {
-            at,
-            candidate: Figures::default(),
-            baseline: self.baseline(service, index),
-            candidate_is_healthy: true,
-            connect_failures: 0,
-            readings: Vec::new(),
-        };
-        self.judge.look(&look);
+        let baseline = self.baseline(service, index);
+        self.judge.learn(at, &baseline);
     }
 
     fn look(&mut self, service: &Service, candidate: &GroupName, at: Timestamp) -> Option<Verdict> {

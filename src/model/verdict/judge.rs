@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::guards::{self, Guard};
 use super::plan::Guards;
 use super::terms::{Company, Elapsed, Pace};
-use super::{Look, Status, Verdict};
+use super::{Figures, Look, Status, Verdict};
 use crate::model::split::Share;
 
 /// Between two looks no more than this counts.
@@ -30,6 +30,15 @@ impl Judge {
             guards: guards::all(guards, confidence, min_requests),
             pace: Pace::default(),
             elapsed: Elapsed::new(BETWEEN_LOOKS),
+        }
+    }
+
+    /// What the baseline did while the candidate had no users. That is no evidence, neither for the candidate nor against
+    /// it; but a step that gives the candidate everything leaves nobody to compare it with, and this is what it is then
+    /// held to.
+    pub fn learn(&mut self, at: Timestamp, baseline: &Figures) {
+        for guard in &mut self.guards {
+            guard.learn(at, baseline);
         }
     }
 

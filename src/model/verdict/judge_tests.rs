@@ -29,6 +29,11 @@ fn usual() -> Guards {
     }
 }
 
+/// A mean that follows the baseline's, and nothing else.
+fn slow() -> Guards {
+    Guards { latency_mean: Some(Bound::AboveBaseline(0.5)), error_rate: None, ..errors() }
+}
+
 /// How a group does: the fraction that fails, and the median of its lognormal durations in ms (0: no durations).
 #[derive(Clone, Copy)]
 struct Does(f64, f64);
@@ -65,16 +70,32 @@ fn normal(rng: &mut fastrand::Rng) -> f64 {
 
 impl Run {
     fn new(guards: &Guards, confidence: f64, percent: f64, seed: u64) -> Self {
-        let (judge, rng) = (Judge::new(guards, confidence, 20), fastrand::Rng::with_seed(seed));
-        let (look, since) = (nothing(), Default::default());
-        let mut run = Self { judge, rng, look, part: 0.0, attempts: 0, failures: 0, since };
+        let mut run = Self::before_the_first_step(guards, confidence, seed);
         run.step(percent);
         run
+    }
+
+    fn before_the_first_step(guards: &Guards, confidence: f64, seed: u64) -> Self {
+        let (judge, rng) = (Judge::new(guards, confidence, 20), fastrand::Rng::with_seed(seed));
+        let (look, since) = (nothing(), Default::default());
+        Self { judge, rng, look, part: 0.0, attempts: 0, failures: 0, since }
     }
 
     fn step(&mut self, percent: f64) {
         self.part = percent / 100.0;
         self.judge.begin_step(self.look.at, share(percent));
+    }
+
+    /// The candidate has no users yet, and so many requests come to the baseline, a hundred a second.
+    fn learn(&mut self, count: u64, baseline: Does) {
+        self.part = 0.0;
+        for request in 1..=count {
+            self.attempt(GOOD, baseline);
+            if request.is_multiple_of(100) {
+                self.look.at += SignedDuration::from_secs(1);
+                self.judge.learn(self.look.at, &std::mem::take(&mut self.since.1));
+            }
+        }
     }
 
     /// Whether it has failed.
@@ -271,6 +292,56 @@ fn at_100_percent_a_candidate_may_be_as_bad_as_the_baseline_was() {
     run.step(100.0);
     assert!(!run.requests(6000, bad, bad));
     assert!(run.requests(6000, Does(0.4, 0.0), bad));
+}
+
+/// A rollout that has learnt from so many requests what the baseline is like, and then takes a step.
+fn learnt(guards: &Guards, count: u64, baseline: Does, percent: f64, seed: u64) -> Run {
+    let mut run = Run::before_the_first_step(guards, 0.999, seed);
+    run.learn(count, baseline);
+    run.step(percent);
+    run
+}
+
+#[test]
+fn who_is_dead_on_arrival_is_seen_as_soon_after_ten_minutes_without_users() {
+    let failures = |seed| {
+        let mut run = learnt(&usual(), 60_000, GOOD, TEN, seed);
+        assert!(run.requests(1000, Does(1.0, 0.0), GOOD), "run {seed}");
+        run.failures
+    };
+    let failures: Vec<_> = (0..100).map(failures).collect();
+    let late = failures.iter().filter(|failures| **failures > 5).count();
+    assert!(quantile(failures.clone(), 0.5) <= 4 && late <= 5, "{failures:?}");
+}
+
+#[test]
+fn who_gets_everything_at_once_is_held_to_what_the_baseline_was_like_before() {
+    for (seed, guards) in [0, 1].into_iter().flat_map(|seed| [usual(), slow()].map(|guards| (seed, guards))) {
+        let usual = Does(0.001, 40.0);
+        let mut good = learnt(&guards, 60_000, usual, 100.0, seed);
+        assert!(!good.requests(20_000, usual, usual), "{:?}", good.judge.verdict());
+        let mut slow = learnt(&guards, 60_000, usual, 100.0, seed);
+        assert!(slow.requests(3000, Does(0.001, 80.0), usual), "{:?}", slow.judge.verdict());
+    }
+}
+
+#[test]
+fn one_failure_of_eight_at_the_baseline_does_not_excuse_every_other_attempt() {
+    for seed in 0..20 {
+        let mut run = Run::before_the_first_step(&errors(), 0.999, seed);
+        run.judge.learn(run.look.at, &Figures { attempts: 8, failures: 1, ..Figures::default() });
+        run.step(100.0);
+        assert!(run.requests(2000, Does(0.5, 0.0), GOOD), "{:?}", run.row());
+        assert!(run.failures <= 100, "{}", run.failures);
+    }
+}
+
+#[test]
+fn where_both_are_bad_who_gets_everything_at_once_is_left_alone() {
+    for (seed, bad) in (0..30).flat_map(|seed| [0.08, 0.2, 0.6].map(|fails| (seed, Does(fails, 40.0)))) {
+        let mut run = learnt(&usual(), 3000, bad, 100.0, seed);
+        assert!(!run.requests(5000, bad, bad), "{:?}", run.judge.verdict());
+    }
 }
 
 #[test]

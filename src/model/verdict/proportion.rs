@@ -8,7 +8,8 @@ use super::sequential::rate::Rate;
 use super::sequential::suspicion::Suspicion;
 use super::terms::{Company, Terms};
 
-/// A baseline that has kept to the limit raises it by no more than this, however little it has shown.
+/// A baseline raises the limit to no more than so many times what it has shown, or than the limit if it has kept to it:
+/// however little it has shown.
 const MOST_RAISE: f64 = 2.0;
 
 /// How often something bad happens.
@@ -37,6 +38,11 @@ impl Proportion {
             baseline: Counts::default(),
             failed: false,
         }
+    }
+
+    /// What came to the baseline while the candidate had no users.
+    pub(super) fn learn(&mut self, baseline: Counts) {
+        self.comparison.learn(baseline);
     }
 
     pub(super) fn observe(&mut self, candidate: Counts, baseline: Counts) {
@@ -111,10 +117,29 @@ pub(super) fn accompany(comparison: &mut Comparison, company: Company, limit: f6
     }
 }
 
-/// The limit, or what the baseline may well have: if it was beyond the limit itself, then all of that; if not, then not
-/// much, or a baseline of which little was seen would excuse anything.
+/// The limit, or what the baseline may well have; but not much more than it has shown, or a baseline of which little was
+/// seen would excuse anything: one failure of eight may be chance at 87 % as well. From about 40 failures on, the bound
+/// is closer than that, and who is as bad as the baseline is safe to the full confidence. With fewer, that holds unless
+/// the baseline has shown less than half of what it is like.
 fn raised(limit: f64, seen: Counts, certainty: f64) -> f64 {
     let Some(fraction) = seen.fraction() else { return limit };
     let bound = upper_bound(seen, certainty);
-    limit.max(if fraction > limit { bound } else { bound.min(limit * MOST_RAISE) })
+    limit.max(bound.min(fraction.max(limit) * MOST_RAISE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_baseline_of_which_little_was_seen_excuses_no_more_than_twice_what_it_has_shown() {
+        let raised = |trials, hits| raised(0.05, Counts::new(trials, hits), 11.0);
+        assert!((raised(0, 0) - 0.05).abs() < 1e-9);
+        assert!((raised(8, 0) - 0.1).abs() < 1e-9);
+        assert!((raised(8, 1) - 0.25).abs() < 1e-9);
+        assert!((raised(100, 10) - 0.2).abs() < 1e-9);
+        // What is bound to be so is all that counts.
+        assert!(raised(600, 60) < 0.19 && raised(100_000, 10_000) < 0.11 && raised(100_000, 1000) < 0.05 + 1e-9);
+        assert!(raised(8, 8) <= 1.0);
+    }
 }

@@ -1,5 +1,7 @@
 //! `error_rate`: the fraction of attempts that fail.
 
+use jiff::Timestamp;
+
 use super::super::finding::{Measured, Sense};
 use super::super::proportion::Proportion;
 use super::super::sequential::Counts;
@@ -27,6 +29,10 @@ fn counts(figures: &Figures) -> Counts {
 }
 
 impl Guard for ErrorRate {
+    fn learn(&mut self, _: Timestamp, baseline: &Figures) {
+        self.failures.learn(counts(baseline));
+    }
+
     fn observe(&mut self, look: &Look) {
         self.failures.observe(counts(&look.candidate), counts(&look.baseline));
     }

@@ -3,6 +3,8 @@
 //! Against the limit it is a test of the mean. Beside the baseline, how often answers take longer than the limit is
 //! compared: means of durations have no bound from above, frequencies have one.
 
+use jiff::Timestamp;
+
 use super::super::durations::{Durations, Reference, beyond, lower_bound, mean, total};
 use super::super::finding::{Evidence, Finding, Measured};
 use super::super::plan::Bound;
@@ -13,7 +15,7 @@ use super::super::sequential::mean::Mean;
 use super::super::sequential::suspicion::Suspicion;
 use super::super::terms::{Company, Pace, Terms};
 use super::super::words::Times;
-use super::super::{Look, Row};
+use super::super::{Figures, Look, Row};
 use super::Guard;
 use crate::model::histogram;
 
@@ -79,10 +81,9 @@ impl LatencyMean {
             && (is_without_baseline(&self.comparison) || self.comparison.log_evidence() >= fails_at)
     }
 
-    fn learn(&mut self, look: &Look) {
-        let durations = &look.baseline.durations;
-        if self.company == Company::Beside && !durations.is_empty() {
-            self.reference.add(look.at, durations);
+    fn refer_to(&mut self, at: Timestamp, durations: &[u64]) {
+        if !durations.is_empty() {
+            self.reference.add(at, durations);
             if matches!(self.bound, Bound::AboveBaseline(_)) {
                 self.set_bound();
             }
@@ -96,6 +97,11 @@ fn sum(counts: &[u64]) -> f64 {
 }
 
 impl Guard for LatencyMean {
+    fn learn(&mut self, at: Timestamp, baseline: &Figures) {
+        self.comparison.learn(self.lates(&baseline.durations));
+        self.refer_to(at, &baseline.durations);
+    }
+
     fn observe(&mut self, look: &Look) {
         let (candidate, baseline) = (&look.candidate.durations, &look.baseline.durations);
         if self.suspicion.takes_epoch() {
@@ -110,7 +116,9 @@ impl Guard for LatencyMean {
         self.candidate.add(candidate);
         self.baseline.add(baseline);
         self.failed |= self.is_certain();
-        self.learn(look);
+        if self.company == Company::Beside {
+            self.refer_to(look.at, baseline);
+        }
     }
 
     fn begin_step(&mut self, company: Company) {

@@ -6,6 +6,8 @@
 //! from what the baseline has shown up to the look before, never from the figures that it is applied to; the comparison
 //! holds the same t to both sides. While the baseline has no share, t stays what it was.
 
+use jiff::Timestamp;
+
 use super::super::durations::{Durations, Reference, beyond, lower_bound, total};
 use super::super::finding::Measured;
 use super::super::plan::{Bound, QuantileLimit};
@@ -79,6 +81,13 @@ impl LatencyQuantile {
         if total(known) < enough { None } else { histogram::quantile(known, self.quantile()) }
     }
 
+    fn refer_to(&mut self, at: Timestamp, baseline: &Figures) {
+        if !baseline.durations.is_empty() {
+            self.reference.add(at, &baseline.durations);
+            self.set_bound();
+        }
+    }
+
     fn lates(&self, figures: &Figures) -> Counts {
         let Some(last) = self.last_in_time else { return Counts::default() };
         Counts::new(total(&figures.durations), beyond(&figures.durations, last))
@@ -93,14 +102,18 @@ fn ends_nearest(micros: f64) -> usize {
 }
 
 impl Guard for LatencyQuantile {
+    fn learn(&mut self, at: Timestamp, baseline: &Figures) {
+        self.lateness.learn(self.lates(baseline));
+        self.refer_to(at, baseline);
+    }
+
     fn observe(&mut self, look: &Look) {
         let (candidate, baseline) = (self.lates(&look.candidate), self.lates(&look.baseline));
         self.lateness.observe(candidate, baseline);
         self.candidate.add(&look.candidate.durations);
         self.baseline.add(&look.baseline.durations);
-        if self.company == Company::Beside && !look.baseline.durations.is_empty() {
-            self.reference.add(look.at, &look.baseline.durations);
-            self.set_bound();
+        if self.company == Company::Beside {
+            self.refer_to(look.at, &look.baseline);
         }
     }
 

@@ -10,12 +10,17 @@ mod outside;
 mod unhealthy;
 mod websocket_success;
 
+use jiff::Timestamp;
+
 use super::plan::{Guards, Threshold};
 use super::terms::{Company, Pace, Terms};
-use super::{Look, Row};
+use super::{Figures, Look, Row};
 
 /// Judges a candidate by one thing.
 pub(super) trait Guard: std::fmt::Debug + Send + Sync {
+    /// What the baseline did while the candidate had no users. To be used as a reference only: nothing can be compared.
+    fn learn(&mut self, _: Timestamp, _: &Figures) {}
+
     /// What happened since the last look.
     fn observe(&mut self, look: &Look);
 

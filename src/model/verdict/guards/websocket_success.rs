@@ -1,5 +1,7 @@
 //! `websocket_success`: the fraction of WebSocket handshakes that are accepted.
 
+use jiff::Timestamp;
+
 use super::super::finding::{Measured, Sense};
 use super::super::proportion::Proportion;
 use super::super::sequential::Counts;
@@ -33,6 +35,11 @@ fn accepted(refused: Counts) -> Counts {
 }
 
 impl Guard for WebsocketSuccess {
+    fn learn(&mut self, _: Timestamp, baseline: &Figures) {
+        self.asked_for |= baseline.handshakes > 0;
+        self.refusals.learn(counts(baseline));
+    }
+
     fn observe(&mut self, look: &Look) {
         self.asked_for |= look.candidate.handshakes > 0 || look.baseline.handshakes > 0;
         self.refusals.observe(counts(&look.candidate), counts(&look.baseline));

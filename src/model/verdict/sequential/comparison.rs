@@ -44,7 +44,7 @@ pub struct Comparison {
     block_counts: bool,
     /// An epoch that waits for the next block: this one was part of the reason for it.
     epoch_is_due: bool,
-    /// What the baseline has shown in this rollout while it had a share.
+    /// What the baseline has shown in this rollout while it had a share, also before the candidate had one.
     seen: Counts,
     alone: Option<Alone>,
 }
@@ -71,6 +71,12 @@ impl Comparison {
             seen: Counts::default(),
             alone: None,
         }
+    }
+
+    /// What has come at the baseline while the candidate had no share: what it may be held to once it is alone. No block,
+    /// and no part of an arrival, which hangs on the share being constant.
+    pub fn learn(&mut self, baseline: Counts) {
+        self.seen = self.seen.and(baseline);
     }
 
     /// What has come at both, with what is suspected before it comes.
