@@ -7,6 +7,9 @@ use super::{Freezes, Input, Phase, Rollout, State, Tested};
 use crate::model::split::Share;
 use crate::model::verdict::Status;
 
+/// Why it was paused, or has gone back, for want of an approval.
+pub(super) const NOT_AGREED: &str = "nobody has agreed in time";
+
 /// What counts beside the rollout itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
@@ -46,7 +49,7 @@ impl Rollout {
                     OnTimeout::Rollback => Input::Back,
                     OnTimeout::Pause => Input::Pause,
                 };
-                Some((input, "nobody has agreed in time".to_owned()))
+                Some((input, NOT_AGREED.to_owned()))
             }
             State::Active(Phase::Validating) => {
                 let validation = self.plan.validate.as_ref().filter(|v| spent >= v.timeout)?;

@@ -6,6 +6,7 @@
 
 use jiff::Timestamp;
 
+use super::due::NOT_AGREED;
 use super::plan::{OnFailure, Then};
 use super::{By, Freezes, Frozen, Input, Moving, Phase, Rollout, RolloutId, State, Stop, Tested};
 use crate::model::change::{ChangeError, Decision, Desired, Move, Numbered};
@@ -242,7 +243,12 @@ impl Rollout {
             // A pause keeps the rollout where it is, and not those who test or agree.
             (State::Paused(Phase::AwaitingApproval(stop)), Input::Agreed) if self.agreed != Some(stop) => {
                 self.agreed = Some(stop);
-                (self.state, To::Here)
+                // What it was paused for has come; any other pause is somebody's wish, or a restart's.
+                if self.timeline.last().is_some_and(|entry| entry.cause == NOT_AGREED) {
+                    self.let_through(stop, frozen)
+                } else {
+                    (self.state, To::Here)
+                }
             }
             (State::Paused(Phase::Validating), Input::Ready) if self.tested == Tested::NotYet => {
                 self.tested = Tested::Well;
