@@ -152,7 +152,11 @@ impl Controller {
             }
             Command::Drain(command) => self.obey_drain(command).await,
             Command::Job(command) => self.obey_job(command).await,
-            Command::Rollout(command) => self.obey_rollout(command).await,
+            Command::Rollout(command) => {
+                if let Some(command) = self.still_wished(command) {
+                    self.obey_rollout(command).await;
+                }
+            }
             Command::Handover { step, reply } => {
                 let _ = reply.send(self.take_step(step).await);
             }

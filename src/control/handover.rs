@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -27,13 +28,16 @@ use crate::model::drain::{Drain, Drains, Part};
 use crate::model::names::{ListenerName, ServiceName};
 use crate::model::split::Split;
 use crate::routing::sockets::Sockets;
-use crate::store::{Batch, Store, Stored};
+use crate::store::{Batch, RolloutRow, Store, Stored};
 
 /// How long a step may take: longer than the store in all its parts, so that it is known what has become of it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long the store may take for one part of a step.
 const STORING: Duration = Duration::from_secs(5);
+
+/// Why a rollout has failed that the other process has begun.
+const NOT_OVER: &str = "the process that began it could not take over";
 
 /// Whose the state is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,8 +191,9 @@ impl Handle {
         running.spec.listeners.iter().filter_map(of).collect()
     }
 
-    /// We have taken over: a line in the audit log.
+    /// We have taken over, for good: rollouts and jobs go on, and there is a line in the audit log.
     pub async fn has_taken_over(&self, from: &Predecessor, origin: &Origin) {
+        self.shared.is_owner.send_replace(true);
         let detail = json!({
             "from": { "pid": from.pid, "pointsman": from.version },
             "to": { "pid": std::process::id(), "pointsman": env!("CARGO_PKG_VERSION") },
@@ -286,19 +291,23 @@ impl Controller {
     }
 
     /// The other process may have written a state that has never come into force: then ours is written again, with a
-    /// version that nobody has seen.
+    /// version that nobody has seen. What it has begun is called off.
     async fn put_right(&mut self, stored: Stored) {
         let old = Arc::clone(&self.running);
         let ours = |name: &ServiceName| old.desired.services.get(name).or_else(|| old.desired.retired.get(name));
         let other = |(name, state): (&ServiceName, &ServiceState)| ours(name) != Some(state);
-        if stored.desired.version <= old.desired.version && !stored.desired.services.iter().any(other) {
+        let is_same = same_rollouts(&stored.desired, &old.desired);
+        if stored.desired.version <= old.desired.version && !stored.desired.services.iter().any(other) && is_same {
             return;
         }
         let version = stored.desired.version.max(old.desired.version) + 1;
         let desired = Desired { version, ..(*old.desired).clone() };
         let why = "an upgrade has failed; the state in force was written again";
         let line = events::own("store.corrected", json!({ "version": version, "reason": why }));
-        let batch = Batch { events: vec![line], ..Batch::whole(&desired) };
+        let jobs = self.shared.jobs.validations(&desired);
+        let mut batch = Batch { events: vec![line], jobs, ..Batch::whole(&desired) };
+        let begun = stored.desired.rollouts.into_values().filter(|r| !desired.rollouts.contains_key(&r.id));
+        batch.rollouts.extend(begun.map(|r| RolloutRow::called_off(r, Timestamp::now(), NOT_OVER)));
         let numbered = self.journal.numbered(&batch.events);
         let events = self.journal.write(&desired, batch, STORING, Otherwise::Keep).await.unwrap_or(numbered);
         self.publish(Running { desired: Arc::new(desired), ..(*old).clone() });
@@ -320,6 +329,12 @@ impl Controller {
     }
 }
 
+/// Whether the rollouts under way are where ours are. Ours are read as they would be written: texts have fewer digits.
+fn same_rollouts(stored: &Desired, ours: &Desired) -> bool {
+    let under_way = Batch::whole(ours).rollouts.into_iter().filter(|row| !row.ended);
+    under_way.filter_map(|row| row.read().ok()).eq(stored.rollouts.values().cloned())
+}
+
 /// A service whose groups are others over there has nothing to follow here.
 fn same_groups(ours: &Split, theirs: &Split) -> bool {
     ours.iter().map(|(group, _)| group).eq(theirs.iter().map(|(group, _)| group))
@@ -339,9 +354,14 @@ fn followed(ours: &Drains, part: Part, theirs: Drain) -> (Part, Drain) {
 mod tests {
     use super::*;
     use crate::control::command::{Force, Replaced, TrafficChange};
-    use crate::control::controller::tests::Plane;
+    use crate::control::controller::tests::{Paper, Plane, loaded, prepared, two_services};
+    use crate::control::samples::eventually;
+    use crate::control::{Before, StartOptions, Watch, start};
     use crate::model::change::decide;
-    use crate::model::change::samples::{group, now, service, set, split, started};
+    use crate::model::change::samples::{begun, group, now, service, set, split, started};
+    use crate::model::job::State as JobState;
+    use crate::model::job::samples::notification;
+    use crate::model::rollout::{self, RolloutId, State as At};
     use crate::store::sqlite::Sqlite;
 
     fn switch(to: &str) -> TrafficChange {
@@ -398,6 +418,58 @@ mod tests {
         assert_eq!((plane.shares("shop"), plane.handle.version()), (vec![0.0, 100.0], before + 8));
         assert_eq!(plane.kinds(None).await, ["store.corrected"]);
         assert_eq!(switched(&plane, "blue").await, Ok(before + 9));
+    }
+
+    #[tokio::test]
+    async fn rollouts_are_where_they_were_and_what_the_other_process_has_begun_is_called_off() {
+        let mut store = Sqlite::in_memory().unwrap();
+        let mut desired = begun(&started("blue 100 green 0"), RolloutId(1));
+        rollout::pause_all(&mut desired, now());
+        store.commit(&Batch::whole(&desired)).unwrap();
+        let (spec, upstreams) = two_services().await;
+        let plane = Plane::with(spec, upstreams, Box::new(store)).await;
+        plane.handle.hand_over().await.unwrap();
+        let ours = plane.handle.shared.running.load().desired.clone();
+        let mut other = (*ours).clone();
+        let mut second = other.rollouts[&RolloutId(1)].clone();
+        second.id = RolloutId(2);
+        other.rollouts.insert(second.id, second);
+        let ended = other.rollouts.get_mut(&RolloutId(1)).unwrap();
+        (ended.state, ended.ended_at) = (At::Done, Some(now()));
+        let mut store = Sqlite::in_memory().unwrap();
+        store.commit(&Batch::whole(&other)).unwrap();
+        plane.handle.take_back(Some(Box::new(store))).await.unwrap();
+        assert_eq!(plane.kinds(None).await, ["store.corrected"]);
+        let rows = plane.handle.read(|store| store.load()).await.unwrap().desired.rollouts;
+        assert_eq!(rows, ours.rollouts, "what is stored is what is in force");
+        let second = plane.handle.rollout(RolloutId(2)).await.unwrap().rollout;
+        assert_eq!((second.state, &*second.timeline.last().unwrap().cause), (At::Failed, NOT_OVER));
+    }
+
+    #[tokio::test]
+    async fn rollouts_and_jobs_go_on_when_the_process_before_cannot_have_the_state_back() {
+        let mut store = Sqlite::in_memory().unwrap();
+        let desired = begun(&started("blue 100 green 0"), RolloutId(1));
+        store.commit(&Batch { jobs: vec![notification(1)], ..Batch::whole(&desired) }).unwrap();
+        let (spec, _upstreams) = two_services().await;
+        let options = StartOptions {
+            prepared: prepared(loaded(&spec)).await,
+            source: Arc::new(Paper(std::sync::Mutex::new(Ok(loaded(&spec))))),
+            store: Box::new(store),
+            watch: Watch::Nothing,
+            before: Before::Predecessor,
+        };
+        let (handle, _reader, joiner) = start(options).await.unwrap();
+        handle.first_health_round().await;
+        let place = || (handle.rollout(RolloutId(1)), handle.jobs(None, 1).remove(0).state);
+        let (rollout, job) = place();
+        assert_eq!((rollout.await.unwrap().rollout.state.label(), job), ("checking", JobState::Waiting));
+        let from = Predecessor { pid: 1, version: "1".to_owned() };
+        handle.has_taken_over(&from, &Origin::default()).await;
+        eventually("the job was tried", || place().1 != JobState::Waiting).await;
+        let checking = || handle.shared.running.load().desired.rollouts[&RolloutId(1)].state.label() == "checking";
+        eventually("the rollout goes on", || !checking()).await;
+        joiner.stop().await;
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use super::jobs::Jobs;
 use crate::model::change::Desired;
 use crate::model::job::Job;
 use crate::model::rollout::RolloutId;
-use crate::store::{Batch, Event, KeptReceipt, NewEvent, Store, StoreError, Stored, Unavailable};
+use crate::store::{Batch, Event, KeptReceipt, NewEvent, RolloutRow, Store, StoreError, Stored, Unavailable};
 
 /// The store, shared with readers. Locked on blocking threads only.
 pub(super) type SharedStore = Arc<Mutex<Box<dyn Store>>>;
@@ -42,7 +42,7 @@ pub(super) struct Journal {
     jobs: Arc<Jobs>,
     /// Number of the last event that is known to be durable.
     last_event: u64,
-    /// The greatest number that a rollout had when the store was opened.
+    /// The greatest number that a rollout had when the store was opened, or of one that may be in it all the same.
     last_rollout: u64,
     /// In force, but not durable.
     unwritten: Batch,
@@ -67,6 +67,17 @@ struct Refused {
     /// Keys of receipts.
     keys: Vec<String>,
     jobs: Vec<Job>,
+    rollouts: Vec<RolloutRow>,
+}
+
+impl Refused {
+    /// Of rollouts that would have begun, what is to be in their place.
+    fn called_off(&self, in_force: &Desired) -> Vec<RolloutRow> {
+        let is_known = |row: &&RolloutRow| in_force.rollouts.contains_key(&RolloutId(row.id));
+        let cause = "its start was refused, because writing it took too long";
+        let begun = self.rollouts.iter().filter(|row| !is_known(row)).filter_map(|row| row.read().ok());
+        begun.map(|rollout| RolloutRow::called_off(rollout, Timestamp::now(), cause)).collect()
+    }
 }
 
 /// What becomes of a batch that could not be written in time.
@@ -301,8 +312,11 @@ impl Journal {
 
     fn await_late(&mut self, task: Commit, batch: Batch, otherwise: Otherwise) {
         let keys = batch.receipts.iter().map(|r| r.key.clone()).collect();
-        let jobs = batch.jobs.clone();
-        let refused = (otherwise == Otherwise::Refuse).then_some(Refused { keys, jobs });
+        let (jobs, rollouts) = (batch.jobs.clone(), batch.rollouts.clone());
+        // It may become durable: another one does not get its number.
+        self.last_rollout =
+            rollouts.iter().map(|row| row.id).max().map_or(self.last_rollout, |id| self.last_rollout.max(id));
+        let refused = (otherwise == Otherwise::Refuse).then_some(Refused { keys, jobs, rollouts });
         self.keep(batch, otherwise);
         let (events, receipts) = (self.unwritten.events.len(), self.unwritten.receipts.len());
         self.late = Some(Late { task, events, receipts, refused });
@@ -319,9 +333,11 @@ impl Journal {
         self.durable(&events);
         self.unwritten.events.drain(..late.events);
         self.unwritten.receipts.drain(..late.receipts);
-        if let Some(Refused { keys, jobs }) = late.refused {
-            let jobs = self.jobs.in_truth(&jobs);
-            let mut whole = Batch { forgotten: keys, jobs, events: vec![taken_back()], ..Batch::whole(in_force) };
+        if let Some(refused) = late.refused {
+            let jobs = self.jobs.in_truth(&refused.jobs);
+            let mut whole = Batch::whole(in_force);
+            whole.rollouts.extend(refused.called_off(in_force));
+            whole = Batch { forgotten: refused.keys, jobs, events: vec![taken_back()], ..whole };
             whole.append(std::mem::take(&mut self.unwritten));
             self.unwritten = whole;
         }

@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::*;
 use crate::control::samples::eventually;
-use crate::model::change::samples::{after, shop, started, switch};
+use crate::model::change::samples::{after, begun, shop, started, switch};
+use crate::model::rollout::State;
 use crate::store::sqlite::Sqlite;
-use crate::store::{EventQuery, RolloutQuery, RolloutRow, Stored, Verified};
+use crate::store::{EventQuery, RolloutQuery, Stored, Verified};
 
 /// A store that fails or hangs on command.
 pub(in crate::control) struct Moody {
@@ -173,6 +174,28 @@ async fn a_refused_write_that_becomes_durable_late_is_taken_back() {
         journal.receipt(&old, "switch", PATIENCE).await.unwrap().is_none(),
         "the receipt of what was taken back does not hold"
     );
+}
+
+#[tokio::test]
+async fn a_refused_rollout_that_becomes_durable_late_is_not_under_way_after_a_restart() {
+    let (mut journal, store, mood) = journal();
+    let old = started("blue 100 green 0");
+    journal.write(&old, Batch::whole(&old), PATIENCE, Otherwise::Refuse).await.unwrap();
+    let number = journal.next_rollout(&old);
+    let new = begun(&old, number);
+    mood.hang(true);
+    journal.write(&old, batch(&old, &new, "rollout.start"), SHORT, Otherwise::Refuse).await.unwrap_err();
+    assert!(journal.next_rollout(&old) > number, "the next one has a number of its own");
+    mood.hang(false);
+    eventually("the late write has landed", || stored(&store).1 == ["rollout.start"]).await;
+    assert!(stored(&store).0.rollouts.contains_key(&number), "it is the phantom that this is about");
+    eventually("the late write is over", || journal.late.as_ref().is_none_or(|l| l.task.is_finished())).await;
+    journal.retry(&old).await;
+    assert_eq!(stored(&store).0.rollouts, old.rollouts);
+    let row = locked(&store).rollout(number.0).unwrap().unwrap();
+    let rollout = row.read().unwrap();
+    assert!(row.ended && rollout.state == State::Failed, "{rollout:?}");
+    assert!(rollout.timeline.last().unwrap().cause.contains("refused"), "{rollout:?}");
 }
 
 #[tokio::test]

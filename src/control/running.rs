@@ -73,6 +73,9 @@ pub(super) struct Shared {
     pub(super) predecessor: AtomicBool,
     /// Whether the state is another process's, which also asks the hooks of drains. Written by the controller.
     pub(super) away: AtomicBool,
+    /// Whether the state is this process's for good: nothing in it is gone on with while the process before this one may
+    /// have it back.
+    pub(super) is_owner: watch::Sender<bool>,
     /// The generation in force; sent by the controller after `running` was written.
     pub(super) published: watch::Sender<u64>,
     status: Mutex<Status>,
@@ -110,9 +113,16 @@ impl Shared {
             drilling: Semaphore::new(1),
             predecessor: AtomicBool::new(false),
             away: AtomicBool::new(false),
+            is_owner: watch::channel(true).0,
             published: watch::channel(0).0,
             status: Mutex::default(),
         }
+    }
+
+    /// Waits until the state is this process's for good.
+    pub(super) async fn owns(&self) {
+        // The sender is a part of this.
+        let _ = self.is_owner.subscribe().wait_for(|is_owner| *is_owner).await;
     }
 
     /// Tells everybody who listens.

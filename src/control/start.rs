@@ -152,6 +152,7 @@ pub async fn start(options: StartOptions) -> Result<(Handle, Reader, Joiner), St
     let shared = Arc::new(Shared::new(Arc::clone(&running), jobs, journal.trouble(), round.1));
     // Ahead of whoever watches over drains: his first look must not find that all have gone.
     shared.predecessor.store(before == Before::Predecessor, Ordering::Release);
+    shared.is_owner.send_replace(before == Before::Nobody);
     let validations = shared.jobs.validations(&adoption.desired);
     let events = write_start(&mut journal, &stored, &adoption, validations).await;
     shared.announce(events);

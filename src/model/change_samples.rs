@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::adoption::{FileService, adopt};
+use crate::model::rollout::plan::Plan;
+use crate::model::rollout::{self, Begin, By, Freezes};
 
 /// Any moment.
 pub(crate) fn now() -> Timestamp {
@@ -57,6 +59,14 @@ pub(crate) fn switch(to: &str) -> Intent {
 
 pub(crate) fn rollback() -> Intent {
     Intent::Rollback { services: vec![service("shop")] }
+}
+
+/// `desired` with a rollout of `shop` to green in it that has just begun.
+pub(crate) fn begun(desired: &Desired, id: RolloutId) -> Desired {
+    let (services, to, plan) = (vec![service("shop")], group("green"), Plan::default());
+    let begin = Begin { id, services, to, plan, salt: Salt(8), reason: None, freeze: Freezes::Heeded };
+    let by = By { actor: "ops".to_owned(), cause: "it was started".to_owned(), figures: Vec::new() };
+    rollout::begin(desired, begin, &by, now()).unwrap().desired
 }
 
 pub(crate) fn any_split() -> impl Strategy<Value = Split> {

@@ -25,6 +25,9 @@ pub use unavailable::Unavailable;
 /// Jobs that were done, and as many that were cancelled: only the last ones are kept.
 pub const MOST_ENDED: usize = 1000;
 
+/// Rollouts that have ended: only the last ones are kept.
+pub const MOST_ROLLOUTS: usize = 1000;
+
 /// Dead jobs that are kept; the newest.
 pub const MOST_DEAD: usize = 5000;
 
@@ -117,6 +120,12 @@ impl RolloutRow {
             // Names, numbers and texts: there is nothing in it that could not be written.
             body: serde_json::to_string(rollout).unwrap_or_default(),
         }
+    }
+
+    /// What is to be in the place of a rollout that was written and has never been in force.
+    #[must_use]
+    pub fn called_off(rollout: Rollout, at: Timestamp, cause: &str) -> Self {
+        Self::of(&rollout.called_off(at, cause))
     }
 
     /// The rollout.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Row, params};
 
 use super::rows::unreadable;
-use super::{RolloutQuery, RolloutRow};
+use super::{MOST_ROLLOUTS, RolloutQuery, RolloutRow};
 use crate::model::rollout::{Rollout, RolloutId};
 
 const SELECT: &str = "SELECT id, services, ended, body FROM rollouts";
@@ -16,22 +16,44 @@ fn rollout(row: &Row<'_>) -> rusqlite::Result<RolloutRow> {
     Ok(RolloutRow { id: row.get(0)?, services, ended: row.get(2)?, body: row.get(3)? })
 }
 
-pub(super) fn write_rollout(to: &Connection, row: &RolloutRow) -> rusqlite::Result<()> {
-    let mut statement =
-        to.prepare_cached("INSERT OR REPLACE INTO rollouts (id, services, ended, body) VALUES (?1, ?2, ?3, ?4)")?;
-    let services = serde_json::json!(row.services).to_string();
-    statement.execute(params![row.id, services, row.ended, row.body])?;
+/// Writes rollouts over what was there with their numbers; of those that have ended, only the last ones stay.
+pub(super) fn write_rollouts(to: &Connection, rows: &[RolloutRow]) -> rusqlite::Result<()> {
+    for row in rows {
+        let mut statement =
+            to.prepare_cached("INSERT OR REPLACE INTO rollouts (id, services, ended, body) VALUES (?1, ?2, ?3, ?4)")?;
+        let services = serde_json::json!(row.services).to_string();
+        statement.execute(params![row.id, services, row.ended, row.body])?;
+    }
+    if rows.iter().any(|row| row.ended) {
+        to.prepare_cached(
+            "DELETE FROM rollouts WHERE ended = 1 AND id <= \
+             (SELECT id FROM rollouts WHERE ended = 1 ORDER BY id DESC LIMIT 1 OFFSET ?1)",
+        )?
+        .execute([i64::try_from(MOST_ROLLOUTS).unwrap_or(i64::MAX)])?;
+    }
     Ok(())
 }
 
-/// Those under way.
+/// Those under way. One that this version cannot read is no reason to do without the state: it stays where it is, and
+/// so do its services.
 pub(super) fn under_way(from: &Connection) -> rusqlite::Result<BTreeMap<RolloutId, Rollout>> {
     let mut statement = from.prepare(&format!("{SELECT} WHERE ended = 0 ORDER BY id"))?;
-    let read = |row: rusqlite::Result<RolloutRow>| {
-        let rollout = row?.read().map_err(|e| unreadable(3, e))?;
-        Ok((rollout.id, rollout))
-    };
-    statement.query_map([], rollout)?.map(read).collect()
+    let (mut rows, mut found) = (statement.query([])?, BTreeMap::new());
+    while let Some(row) = rows.next()? {
+        let (id, services): (u64, String) = (row.get(0)?, row.get(1)?);
+        match rollout(row).and_then(|row| row.read().map_err(|e| unreadable(3, e))) {
+            Ok(rollout) => drop(found.insert(rollout.id, rollout)),
+            Err(error) => tracing::error!(
+                rollout = %RolloutId(id),
+                services,
+                %error,
+                "a stored rollout cannot be read and does not go on; its services keep their shares and nobody judges \
+                 them: move them with `pointsman switch` or `pointsman rollback`, or go back to the version of \
+                 pointsman that has written it"
+            ),
+        }
+    }
+    Ok(found)
 }
 
 /// The newest first.

@@ -257,9 +257,7 @@ fn written(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<Vec
         rows::write_receipt(transaction, receipt)?;
     }
     jobs::write_jobs(transaction, &batch.jobs)?;
-    for row in &batch.rollouts {
-        rollouts::write_rollout(transaction, row)?;
-    }
+    rollouts::write_rollouts(transaction, &batch.rollouts)?;
     appended(transaction, &batch.events)
 }
 

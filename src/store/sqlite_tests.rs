@@ -11,7 +11,7 @@ use crate::model::job::{self, Job, Priority};
 use crate::model::rollout::plan::Plan;
 use crate::model::rollout::{Entry, Freezes, Moving, Phase, Rollout, RolloutId, State, Stop};
 use crate::model::split::{Share, Split};
-use crate::store::{MOST_DEAD, MOST_ENDED};
+use crate::store::{MOST_DEAD, MOST_ENDED, MOST_ROLLOUTS};
 
 fn event(kind: &str, service: Option<&str>) -> NewEvent {
     let at = Timestamp::now();
@@ -313,4 +313,39 @@ fn of_two_batches_the_later_one_counts_for_a_job_and_a_rollout() {
         Batch { jobs: vec![notification(1), notification(2)], rollouts: vec![row("a")], ..Batch::default() };
     batch.append(Batch { jobs: vec![job.clone()], rollouts: vec![row("b")], ..Batch::default() });
     assert_eq!((batch.jobs, batch.rollouts), (vec![notification(2), job], vec![row("b")]));
+}
+
+#[test]
+fn a_rollout_that_cannot_be_read_is_left_where_it_is_and_everything_else_is_there() {
+    let mut store = Sqlite::in_memory().unwrap();
+    let rows = [1, 2, 3].map(|id| RolloutRow::of(&rollout(id, &["shop"], false))).to_vec();
+    let desired = started("blue 30 green 70");
+    store.commit(&Batch { rollouts: rows.clone(), ..Batch::whole(&desired) }).unwrap();
+    for damage in ["body = '{}' WHERE id = 2", "services = 'shop' WHERE id = 3"] {
+        store.connection.execute(&format!("UPDATE rollouts SET {damage}"), []).unwrap();
+    }
+    let stored = store.load().unwrap();
+    assert_eq!(stored.desired.services, desired.services, "services keep their shares");
+    assert_eq!(stored.desired.rollouts.into_values().collect::<Vec<_>>(), [rollout(1, &["shop"], false)]);
+    assert_eq!(stored.last_rollout, 3, "its number is not used again");
+    assert_eq!(store.rollout(2).unwrap().unwrap().body, "{}");
+}
+
+#[test]
+fn of_the_rollouts_that_have_ended_the_last_ones_are_kept_and_those_under_way_all() {
+    let mut store = Sqlite::in_memory().unwrap();
+    let most = MOST_ROLLOUTS as u64;
+    let rows = |ids: std::ops::RangeInclusive<u64>, ended| Batch {
+        rollouts: ids.map(|id| RolloutRow::of(&rollout(id, &["shop"], ended))).collect(),
+        ..Batch::default()
+    };
+    store.commit(&rows(1..=3, false)).unwrap();
+    store.commit(&rows(4..=most + 3, true)).unwrap();
+    let found = |store: &mut Sqlite, id| store.rollout(id).unwrap().is_some();
+    assert!(found(&mut store, 4), "there is room for as many");
+    store.commit(&rows(2..=2, true)).unwrap();
+    assert!(!found(&mut store, 2) && found(&mut store, 4), "the oldest of those that have ended goes");
+    store.commit(&rows(most + 4..=most + 5, true)).unwrap();
+    assert_eq!([1, 3, 4, 5, 6].map(|id| found(&mut store, id)), [true, true, false, false, true]);
+    assert_eq!(store.load().unwrap().last_rollout, most + 5);
 }

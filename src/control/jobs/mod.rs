@@ -50,6 +50,7 @@ pub(super) enum Failed {
 
 /// Begins jobs as they come due, for as long as the process lives.
 pub(super) async fn run(shared: Arc<Shared>, commands: mpsc::Sender<Command>) {
+    shared.owns().await;
     let mut changed = shared.jobs.changes();
     let mut tasks = JoinSet::new();
     let mut attempts: HashMap<Id, (Attempt, AbortHandle)> = HashMap::new();

@@ -47,8 +47,13 @@ impl Handle {
         // What is in memory is never older than what is stored.
         let mut found = newest;
         for row in rows {
-            if found.iter().all(|known| known.id.0 != row.id) {
-                found.push(read(&row)?);
+            if found.iter().any(|known| known.id.0 == row.id) {
+                continue;
+            }
+            // One of another version of pointsman hides no other.
+            match read(&row) {
+                Ok(rollout) => found.push(rollout),
+                Err(why) => tracing::warn!(%why, "a rollout is left out of a list"),
             }
         }
         found.sort_by_key(|rollout| std::cmp::Reverse(rollout.id));
@@ -73,4 +78,29 @@ impl Handle {
 fn read(row: &RolloutRow) -> Result<Rollout, Rejected> {
     let unreadable = |error| Rejected::Store(format!("rollout r{} makes no sense: {error}", row.id));
     row.read().map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::control::controller::tests::{Plane, two_services};
+    use crate::model::change::samples::{begun, service, started};
+    use crate::model::rollout::RolloutId;
+    use crate::store::sqlite::Sqlite;
+    use crate::store::{Batch, RolloutRow, Store};
+
+    #[tokio::test]
+    async fn one_that_cannot_be_read_hides_no_other() {
+        let mut store = Sqlite::in_memory().unwrap();
+        let rollout = begun(&started("blue 100 green 0"), RolloutId(1));
+        let services = vec![service("shop")];
+        let mut batch = Batch::whole(&rollout);
+        batch.rollouts.push(RolloutRow { id: 2, services, ended: true, body: "{}".to_owned() });
+        store.commit(&batch).unwrap();
+        let (spec, upstreams) = two_services().await;
+        let plane = Plane::with(spec, upstreams, Box::new(store)).await;
+        let found = plane.handle.rollouts("shop", 10).await.unwrap();
+        assert_eq!(found.iter().map(|view| view.rollout.id).collect::<Vec<_>>(), [RolloutId(1)]);
+        let why = plane.handle.rollout(RolloutId(2)).await.unwrap_err().to_string();
+        assert!(why.contains("r2 makes no sense"), "{why}");
+    }
 }

@@ -21,9 +21,11 @@ mod wishes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
+use tokio::time::sleep;
 
 pub use asked::{RolloutReceipt, RolloutStart, RolloutStarted, RolloutWish, Validated};
 pub(super) use change::RolloutCommand;
@@ -72,8 +74,21 @@ impl Running {
     }
 }
 
+/// One whose driver has failed is left alone for so long: whatever it was should not keep the machine busy.
+const DRIVEN_AGAIN: Duration = Duration::from_secs(1);
+
 /// Drives rollouts for as long as the process lives.
 pub(super) async fn run(shared: Arc<Shared>, commands: mpsc::Sender<Command>, reader: Reader) {
+    shared.owns().await;
+    let drive = |id| drive::Driver::new(Arc::clone(&shared), commands.clone(), reader.clone(), id).run();
+    keep_driven(&shared, drive).await;
+}
+
+/// Has each rollout under way driven by a task of its own.
+async fn keep_driven<D>(shared: &Shared, drive: impl Fn(RolloutId) -> D)
+where
+    D: Future<Output = ()> + Send + 'static,
+{
     let mut published = shared.published.subscribe();
     let mut tasks = JoinSet::new();
     let mut driven: HashMap<RolloutId, Id> = HashMap::new();
@@ -87,15 +102,55 @@ pub(super) async fn run(shared: Arc<Shared>, commands: mpsc::Sender<Command>, re
             under_way.map(|r| r.id).filter(|id| !driven.contains_key(id)).collect::<Vec<_>>()
         };
         for id in begun {
-            let driver = drive::Driver::new(Arc::clone(&shared), commands.clone(), reader.clone(), id);
-            driven.insert(id, tasks.spawn(driver.run()).id());
+            driven.insert(id, tasks.spawn(drive(id)).id());
         }
         tokio::select! {
             changed = published.changed() => if changed.is_err() { return },
-            Some(ended) = tasks.join_next_with_id() => if let Err(panicked) = ended {
-                tracing::error!(%panicked, "driving a rollout failed; it begins again");
-                driven.retain(|_, task| *task != panicked.id());
+            Some(ended) = tasks.join_next_with_id() => match ended {
+                Ok((task, ())) => driven.retain(|_, driver| *driver != task),
+                Err(panicked) => {
+                    tracing::error!(%panicked, "driving a rollout failed; it begins again");
+                    let task = panicked.id();
+                    if let Some(driver) = driven.values_mut().find(|driver| **driver == task) {
+                        *driver = tasks.spawn(sleep(DRIVEN_AGAIN)).id();
+                    }
+                }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::control::controller::tests::{Plane, two_services};
+    use crate::control::samples::eventually;
+    use crate::model::change::samples::{begun, started};
+    use crate::store::sqlite::Sqlite;
+    use crate::store::{Batch, Store};
+
+    #[tokio::test]
+    async fn one_whose_driver_fails_at_once_is_driven_again_after_a_pause() {
+        let mut store = Sqlite::in_memory().unwrap();
+        store.commit(&Batch::whole(&begun(&started("blue 100 green 0"), RolloutId(1)))).unwrap();
+        let (spec, upstreams) = two_services().await;
+        let plane = Plane::with(spec, upstreams, Box::new(store)).await;
+        let (shared, begins) = (Arc::clone(&plane.handle.shared), Arc::new(Mutex::new(Vec::new())));
+        let begun = Arc::clone(&begins);
+        let driving = tokio::spawn(async move {
+            keep_driven(&shared, |_| {
+                begun.lock().unwrap().push(Instant::now());
+                async { panic!("on purpose") }
+            })
+            .await;
+        });
+        eventually("it is driven again, and again", || begins.lock().unwrap().len() > 2).await;
+        driving.abort();
+        let begins = begins.lock().unwrap();
+        assert!(begins.windows(2).all(|two| two[1] - two[0] >= DRIVEN_AGAIN), "{begins:?}");
     }
 }

@@ -19,7 +19,7 @@ use crate::control::freeze::frozen;
 use crate::control::journal::Otherwise;
 use crate::control::running::Shared;
 use crate::model::change::unknown_service;
-use crate::model::job::{Job, Kind, Priority, StartRollout};
+use crate::model::job::{Job, Kind, Priority, StartRollout, State};
 use crate::model::rollout::Freezes;
 use crate::model::rollout::plan::Plan;
 use crate::store::Batch;
@@ -75,6 +75,18 @@ pub(super) fn later(at: Option<Timestamp>, now: Timestamp) -> Result<Option<Time
 }
 
 impl Controller {
+    /// What a job wishes that is not at it any more, because it took too long and was cancelled since, is nobody's wish:
+    /// gives back all else.
+    pub(in crate::control) fn still_wished(&self, command: RolloutCommand) -> Option<RolloutCommand> {
+        let RolloutCommand::Start(starting) = &command else { return Some(command) };
+        let Some(id) = starting.scheduled else { return Some(command) };
+        let is_at_it = self.shared.jobs.get(id).is_some_and(|job| job.state == State::Running);
+        if !is_at_it {
+            tracing::info!(job = id, "a rollout does not begin: its job is not at it any more");
+        }
+        is_at_it.then_some(command)
+    }
+
     /// Has a job begin the rollout at `at`.
     pub(super) async fn schedule_rollout(
         &mut self,
@@ -121,6 +133,32 @@ impl Controller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::controller::tests::Plane;
+    use crate::model::change::samples::{group, service};
+
+    /// A rollout of `shop` that is to begin in an hour.
+    async fn scheduled(plane: &Plane) -> Job {
+        let at = Some(Timestamp::now() + Duration::from_secs(3600));
+        let (services, to) = (vec![service("shop")], group("green"));
+        let start = RolloutStart { services, to, overrides: json!({}), freeze: Freezes::Heeded, at };
+        plane.handle.start_rollout(start, Origin::default()).await.unwrap();
+        plane.handle.jobs(None, 1).remove(0)
+    }
+
+    #[tokio::test]
+    async fn what_a_job_wished_that_was_cancelled_since_does_not_begin() {
+        let plane = Plane::new().await;
+        let job = scheduled(&plane).await;
+        let Kind::StartRollout(wish) = job.kind.clone() else { panic!("{job:?}") };
+        let begin = || begin_scheduled(&plane.handle.shared, &plane.handle.commands, &job, &wish);
+        plane.handle.cancel_job(job.id, Origin::default()).await.unwrap();
+        assert_eq!(begin().await, Err(Rejected::ShuttingDown), "nobody answers");
+        assert!(plane.handle.current_rollout("shop").is_err());
+        // The same while it is at it.
+        plane.handle.shared.jobs.put(&[Job { state: State::Running, attempts: 1, ..job.clone() }]);
+        begin().await.unwrap();
+        assert_eq!(plane.handle.current_rollout("shop").unwrap().rollout.to, group("green"));
+    }
 
     #[test]
     fn a_time_that_is_past_or_far_away_is_refused_and_one_of_just_now_is_now() {

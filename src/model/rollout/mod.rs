@@ -346,6 +346,14 @@ impl Rollout {
         asked.then_some(ahead)
     }
 
+    /// What is left of one that has never been in force, although it was written: it has failed.
+    #[must_use]
+    pub fn called_off(mut self, at: Timestamp, cause: &str) -> Self {
+        (self.state, self.since, self.ended_at) = (State::Failed, at, Some(at));
+        self.note(at, &By { actor: "pointsman".to_owned(), cause: cause.to_owned(), figures: Vec::new() });
+        self
+    }
+
     fn note(&mut self, at: Timestamp, by: &By) {
         let (state, share) = (self.state.label().to_owned(), self.share);
         let By { actor, cause, figures } = by.clone();
