@@ -43,6 +43,11 @@
 //! | Upgrade, Handover | another process takes over; what it is given for that: sockets, then state |
 //! | Heir, Successor | the process that takes over, as it sees itself; as the old one sees it |
 //! | Inherited, Heirloom | listening sockets from another process, or from systemd; one of them |
+//! | Rollout, Step, Phase | the way of services from one group to another; a share that is kept for a time; what it is busy with |
+//! | Plan, Gate | how a rollout is to go; ahead of what somebody has to agree |
+//! | Candidate, Baseline | the group that a rollout moves to; who else has users in the same minutes |
+//! | Guard, Verdict, Judge | what a candidate is judged by; pass, fail or undecided; who says so, by tests that stay right however often one looks |
+//! | Driver, Bench | does what a rollout waits for and watches the time; brings what was counted to its judges |
 //! | Freeze | a time, by the calendar, in which no rollout starts or takes a step |
 //! | Drill, Fault | guards tried out with requests of our own; what goes wrong in it on purpose |
 //! | Stay | a share that a candidate had for a time, as a report tells it |
