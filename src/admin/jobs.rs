@@ -20,19 +20,25 @@ const MANY: usize = 1000;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
+    kind: Option<String>,
     state: Option<String>,
     limit: Option<usize>,
 }
 
 /// The newest jobs: notifications, validations, rollouts that begin later.
 #[utoipa::path(get, path = "/api/v1/jobs", operation_id = "list_jobs", tag = "jobs",
-    params(("state" = Option<String>, Query, description = "`waiting`, `running`, `done`, `dead` or `cancelled`; default: all"),
+    params(("kind" = Option<String>, Query, description = "`notify`, `validate` or `start_rollout`; default: all"),
+           ("state" = Option<String>, Query, description = "`waiting`, `running`, `done`, `dead` or `cancelled`; default: all"),
            ("limit" = Option<usize>, Query, description = "How many, 1 to 1000; default 100")),
     responses((status = 200, description = "The newest ones", body = Jobs),
               (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(State(desk): State<Desk>, Params(wanted): Params<Wanted>) -> Result<Json<Jobs>, ApiError> {
     let state = wanted.state.as_deref().map(state).transpose()?;
-    let found = desk.handle.jobs(state, wanted.limit.unwrap_or(FEW).clamp(1, MANY));
+    let limit = wanted.limit.unwrap_or(FEW).clamp(1, MANY);
+    let found = match wanted.kind.as_deref().map(kind).transpose()? {
+        Some(kind) => desk.handle.jobs_of(kind, state, limit),
+        None => desk.handle.jobs(state, limit),
+    };
     let counts = desk.handle.job_counts().into_iter().map(|(state, count)| (state.label().to_owned(), count)).collect();
     Ok(Json(Jobs { jobs: found.into_iter().map(Into::into).collect(), counts }))
 }
@@ -69,6 +75,13 @@ pub(super) async fn cancel(
     Ok(Json(desk.handle.cancel_job(number(&id)?, origin).await?.into()))
 }
 
+fn kind(text: &str) -> Result<&'static str, ApiError> {
+    let shown: String = text.chars().take(50).collect();
+    let known = || job::Kind::LABELS.join(", ");
+    let unknown = || ApiError::BadRequest(format!("{shown:?} is no kind of a job; the kinds are {}", known()));
+    job::Kind::LABELS.into_iter().find(|label| *label == text).ok_or_else(unknown)
+}
+
 fn state(text: &str) -> Result<job::State, ApiError> {
     let shown: String = text.chars().take(50).collect();
     let known = || job::State::ALL.map(job::State::label).join(", ");
@@ -99,6 +112,10 @@ mod tests {
         assert_eq!(state("dead").unwrap(), job::State::Dead);
         assert!(
             matches!(state("lost"), Err(ApiError::BadRequest(why)) if why.contains("waiting, running, done, dead"))
+        );
+        assert_eq!(kind("start_rollout").unwrap(), "start_rollout");
+        assert!(
+            matches!(kind("lost"), Err(ApiError::BadRequest(why)) if why.contains("notify, validate, start_rollout"))
         );
         assert_eq!(ApiError::from(Rejected::UnknownJob(1)).row().1, "no_such_job");
     }

@@ -5,8 +5,9 @@ use clap::Args;
 use super::Output;
 use super::client::{Client, segment};
 use super::output::{Mood, duration, painted, plain, say, say_json, split, time};
+use super::rollout::{begins, scheduled};
 use super::table::Table;
-use crate::admin::wire::{Group, Hold, Readiness, Service, Services, Upstream};
+use crate::admin::wire::{Group, Hold, Job, Readiness, Service, Services, Upstream};
 
 /// Whose status.
 #[derive(Debug, Args)]
@@ -20,7 +21,7 @@ pub(super) async fn run(args: &StatusArgs, client: &Client, output: Output) -> a
         let service: Service = client.get(&format!("/api/v1/services/{}", segment(name))).await?;
         return match output {
             Output::Json => say_json(&service),
-            Output::Text => Ok(say(&text(&[service]))?),
+            Output::Text => Ok(say(&text(&[service], &scheduled(client).await?))?),
         };
     }
     let all: Services = client.get("/api/v1/services").await?;
@@ -28,10 +29,11 @@ pub(super) async fn run(args: &StatusArgs, client: &Client, output: Output) -> a
         return say_json(&all);
     }
     let readiness = client.readiness().await?;
-    Ok(say(&format!("{}{}", text(&all.services), notes(&readiness)))?)
+    let scheduled = scheduled(client).await?;
+    Ok(say(&format!("{}{}", text(&all.services, &scheduled), notes(&readiness)))?)
 }
 
-fn text(services: &[Service]) -> String {
+fn text(services: &[Service], scheduled: &[Job]) -> String {
     let mut table = Table::new(&[
         "SERVICE",
         "GROUP",
@@ -54,6 +56,8 @@ fn text(services: &[Service]) -> String {
             table.row(row(shown, name, share, group));
         }
         remarks += &remark(service);
+        let later = begins(scheduled, &service.name);
+        remarks.extend(later.into_iter().map(|line| format!("{}: {line}\n", service.name)));
     }
     format!("{}\n{remarks}", table.text())
 }
@@ -152,7 +156,7 @@ mod tests {
             "hold": {"since": "2026-11-05T10:00:00Z", "until": "2026-11-05T10:00:10Z", "by": "ops", "switch_to": "green",
                      "waiting": 7, "most_waiting": 9, "bytes": 700, "refused": 0}
         })).unwrap();
-        let text = text(&[service]);
+        let text = text(&[service], &[]);
         for line in [
             "SERVICE  GROUP  SHARE  HEALTHY  IN FLIGHT  TUNNELS  REQ/S  ERRORS    MEAN     P50    P95    P99",
             "shop     blue    75 %  1 of 1           3        2   10.0  0.17 %  8.1 ms  6.0 ms  20 ms  41 ms",

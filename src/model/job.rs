@@ -94,6 +94,9 @@ fn heeded() -> Freezes {
 }
 
 impl Kind {
+    /// The names of all kinds.
+    pub const LABELS: [&'static str; 3] = ["notify", "validate", "start_rollout"];
+
     /// Its name in the API and in metrics.
     #[must_use]
     pub fn label(&self) -> &'static str {
@@ -388,6 +391,11 @@ mod tests {
 
     use super::samples::*;
     use super::*;
+
+    #[test]
+    fn every_kind_has_its_name_in_the_list_of_names() {
+        assert_eq!(super::samples::kinds().map(|kind| kind.label()), Kind::LABELS);
+    }
 
     #[test]
     fn a_job_is_taken_once_and_done_once() {

@@ -1,6 +1,6 @@
 //! The verbs: what they do, what they say, and the code that they end with.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -216,18 +216,65 @@ async fn a_start_is_conditional_and_repeatable_and_says_where_the_rollout_is() {
 #[tokio::test]
 async fn whoever_stops_waiting_leaves_the_rollout_going() {
     let shop = Shop::new("").await;
-    let mut command = binary();
-    command.args(start(&["--steps", "50,100", "--every", "1h", "--wait"]));
-    command.env("POINTSMAN_ADMIN", format!("http://{}", shop.proxy.address("admin")));
-    let waiting = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let waiting = beside(&shop, &start(&["--steps", "50,100", "--every", "1h", "--wait"]));
     shop.has_share(50.0).await;
     let interrupted = Command::new("sh").args(["-c", &format!("kill -INT {}", waiting.id())]).status().unwrap();
     assert!(interrupted.success());
-    let output = tokio::task::spawn_blocking(|| waiting.wait_with_output().unwrap()).await.unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    let said = super::stderr(&output);
+    let said = ended(waiting, 130).await;
     assert!(said.contains("rollout r1 goes on") && said.contains("pointsman rollout abort shop"), "{said}");
     assert_eq!(shop.rollout().await["state"], "shifting");
+}
+
+/// Runs the command line on its own, while the test does something else.
+fn beside(shop: &Shop, arguments: &[&str]) -> Child {
+    let mut command = binary();
+    command.args(arguments).env("POINTSMAN_ADMIN", format!("http://{}", shop.proxy.address("admin")));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// What it has said, once it has ended with this code.
+async fn ended(child: Child, code: i32) -> String {
+    let output = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap();
+    let both = format!("{}{}", super::stdout(&output), super::stderr(&output));
+    assert_eq!(output.status.code(), Some(code), "{both}");
+    both
+}
+
+#[tokio::test]
+async fn whoever_waits_for_one_that_is_paused_learns_that_it_does_not_go_on_by_itself() {
+    let mut shop = Shop::new("").await;
+    let waiting = beside(&shop, &start(&["--steps", "50,100", "--every", "1h", "--wait"]));
+    shop.has_share(50.0).await;
+    shop.proxy.kill().await;
+    shop.proxy.restart().await;
+    let text = ended(waiting, 4).await;
+    assert!(text.contains("paused by pointsman: pointsman was restarted"), "{text}");
+    assert!(text.contains("until somebody resumes it:") && text.contains("rollout resume --wait shop"), "{text}");
+    let waiting = beside(&shop, &["rollout", "resume", "shop", "--wait"]);
+    shop.is("shifting").await;
+    shop.cli(&["rollout", "pause", "shop", "--reason", "lunch"], 0).await;
+    assert!(ended(waiting, 4).await.contains("paused by local: it was paused: lunch"));
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_scheduled_one_sees_a_restart_through_and_takes_no_other_for_it() {
+    let mut shop = Shop::new("").await;
+    let soon = (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(4)).to_string();
+    let waiting = beside(&shop, &start(&["--steps", "50,100", "--every", "1h", "--at", &soon, "--wait"]));
+    eventually("it is scheduled", || async {
+        let jobs = shop.proxy.get("/api/v1/jobs?kind=start_rollout").await.expect(200).json();
+        jobs["jobs"].as_array().is_some_and(|jobs| jobs.len() == 1)
+    })
+    .await;
+    shop.cli(&start(&["--steps", "50,100", "--every", "1h"]), 0).await;
+    shop.cli(&["rollout", "abort", "shop"], 0).await;
+    shop.proxy.kill().await;
+    shop.proxy.restart().await;
+    eventually("the other one is under way", || async { shop.rollout().await["id"] == "r2" }).await;
+    shop.is("shifting").await;
+    shop.cli(&["rollout", "abort", "shop"], 0).await;
+    let text = ended(waiting, 2).await;
+    assert!(text.contains("r2 shop blue → green: rolled back") && !text.contains("r1 "), "{text}");
 }
 
 #[tokio::test]
@@ -242,6 +289,12 @@ async fn a_scheduled_one_is_waited_for_from_its_begin_to_its_end_and_one_that_ca
     let later = at(3600);
     let text = shop.cli(&["rollout", "start", "shop", "blue", "--at", &later], 0).await;
     assert!(text.contains("look with: pointsman jobs"), "{text}");
+    let waiting = shop.proxy.get("/api/v1/jobs?kind=start_rollout&state=waiting").await.expect(200).json();
+    let call_off = format!("call it off: pointsman jobs cancel {}", waiting["jobs"][0]["id"]);
+    for look in [&["status"][..], &["status", "shop"], &["rollout", "status", "shop"]] {
+        let text = shop.cli(look, 0).await;
+        assert!(text.contains("a rollout to blue begins ") && text.contains(&call_off), "{look:?}: {text}");
+    }
     let soon = at(2);
     let arguments = ["rollout", "start", "shop", "blue", "--at", &soon, "--wait"];
     let (text, ()) = tokio::join!(shop.cli(&arguments, 1), async {

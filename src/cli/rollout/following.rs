@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
 use super::{path, shown};
@@ -30,8 +31,8 @@ enum End {
     RolledBack,
     /// Somebody has to agree.
     Approval,
-    /// It was paused because no verdict came.
-    Undecided,
+    /// Somebody has to resume it.
+    Paused,
 }
 
 impl End {
@@ -41,27 +42,22 @@ impl End {
             Self::Failed => 1,
             Self::RolledBack => 2,
             Self::Approval => 3,
-            Self::Undecided => 4,
+            Self::Paused => 4,
         }
     }
 
     /// Where `rollout` has come to an end, or to where waiting leads nowhere.
     fn of(rollout: &Rollout) -> Option<Self> {
-        let is_ours = rollout.timeline.last().is_some_and(|entry| entry.actor == "pointsman");
         match (rollout.state.as_str(), rollout.paused_in.as_deref()) {
             ("done", _) => Some(Self::Done),
             ("failed", _) => Some(Self::Failed),
             ("rolled_back", _) => Some(Self::RolledBack),
             ("awaiting_approval", _) | ("paused", Some("awaiting_approval")) => Some(Self::Approval),
-            ("paused", Some("shifting" | "baking")) if is_ours && no_verdict(rollout) => Some(Self::Undecided),
+            // For want of a verdict, after a restart, or because somebody wanted it: it does not go on by itself.
+            ("paused", _) => Some(Self::Paused),
             _ => None,
         }
     }
-}
-
-/// Whether the pause is for want of a verdict, not because of a restart.
-fn no_verdict(rollout: &Rollout) -> bool {
-    rollout.timeline.last().is_some_and(|entry| entry.cause.contains("undecided"))
 }
 
 /// Shows what happens to a rollout until there is nothing to wait for. Whoever interrupts that leaves it going.
@@ -96,7 +92,8 @@ async fn until_the_end(
     let path = format!("{}/{}", path(service), segment(id));
     let mut progress = Shown::default();
     loop {
-        let rollout = patiently(&path, client).await?;
+        let rollout: Rollout =
+            patiently(&path, client).await.context("the rollout goes on without being watched from here")?;
         if output == Output::Text {
             progress.clear();
             for entry in news(&rollout, said.as_ref()) {
@@ -119,16 +116,16 @@ async fn until_the_end(
 }
 
 /// Asks again while nobody answers: a proxy may be started anew, or handed over, in the middle of a rollout.
-async fn patiently(path: &str, client: &Client) -> anyhow::Result<Rollout> {
+pub(super) async fn patiently<T: DeserializeOwned>(path: &str, client: &Client) -> anyhow::Result<T> {
     let since = Instant::now();
     loop {
         let error = match client.get(path).await {
-            Ok(rollout) => return Ok(rollout),
+            Ok(found) => return Ok(found),
             Err(error) => error,
         };
         let is_final = matches!(error.downcast_ref(), Some(CallError::Refused { .. }) | None);
         if is_final || since.elapsed() > AWAY {
-            return Err(error).context("the rollout goes on without being watched from here");
+            return Err(error);
         }
         sleep(LOOK).await;
     }
@@ -152,10 +149,11 @@ mod tests {
             ("done", None, "the old group was let go of", Some(0)),
             ("failed", None, "the warm-up failed", Some(1)),
             ("rolled_back", None, "guard error_rate has failed", Some(2)),
-            ("awaiting_approval", None, "the candidate is healthy", Some(3)),
             ("paused", Some("awaiting_approval"), "nobody has agreed in time", Some(3)),
             ("paused", Some("shifting"), "the verdict is still undecided", Some(4)),
-            ("paused", Some("shifting"), "the process was started anew", None),
+            ("paused", Some("shifting"), "pointsman was restarted", Some(4)),
+            ("paused", Some("checking"), "somebody has paused it", Some(4)),
+            ("awaiting_approval", None, "the candidate is healthy", Some(3)),
             ("shifting", None, "every guard has passed", None),
             ("rolling_back", None, "guard error_rate has failed", None),
         ] {

@@ -4,6 +4,7 @@
 
 mod drill;
 mod following;
+mod scheduled;
 mod shown;
 mod start;
 
@@ -18,11 +19,12 @@ use super::client::{Client, segment};
 use super::output::{say, say_json};
 use crate::admin::wire::{Rollout, Rollouts};
 
+pub(super) use scheduled::{begins, scheduled};
 pub(super) use shown::remark;
 
 /// What the end of a wait says to pipelines.
 const CODES: &str = "Exit codes of --wait: 0 done, 1 failed, 2 rolled back, 3 waiting for approval, \
-4 undecided (not enough traffic), 130 interrupted (the rollout goes on).";
+4 paused until somebody resumes it (no verdict for want of traffic, a restart, a pause by hand), 130 interrupted (the rollout goes on).";
 
 /// What is to be done about rollouts.
 #[derive(Debug, Subcommand)]
@@ -104,14 +106,20 @@ async fn look(args: &LookArgs, client: &Client, output: Output) -> anyhow::Resul
     if let Some(rollout) = rollout.as_ref().filter(|_| args.wait) {
         return following::follow(&rollout.service, &rollout.id, None, client, output).await;
     }
-    match (output, rollout) {
-        (Output::Json, rollout) => say_json(&rollout)?,
-        (Output::Text, None) => say(&format!("service {} has had no rollout yet\n", args.service))?,
-        (Output::Text, Some(mut rollout)) => {
-            rollout.approval_url = rollout.approval_url.map(|path| client.place(&path));
-            say(&shown::text(&rollout))?;
-        }
+    if output == Output::Json {
+        say_json(&rollout)?;
+        return Ok(ExitCode::SUCCESS);
     }
+    let text = match rollout {
+        None => format!("service {} has had no rollout yet\n", args.service),
+        Some(mut rollout) => {
+            rollout.approval_url = rollout.approval_url.map(|path| client.place(&path));
+            shown::text(&rollout)
+        }
+    };
+    let later = begins(&scheduled(client).await?, &args.service);
+    let later = if later.is_empty() { String::new() } else { format!("\nLATER\n{}\n", later.join("\n")) };
+    say(&format!("{text}{later}"))?;
     Ok(ExitCode::SUCCESS)
 }
 

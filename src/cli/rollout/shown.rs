@@ -63,7 +63,16 @@ pub(super) fn transition(rollout: &Rollout, entry: &Entry) -> String {
 /// What is said at the end of a wait.
 pub(super) fn ending(rollout: &Rollout) -> String {
     let took = rollout.ended_at.unwrap_or(rollout.since).duration_since(rollout.started_at).as_secs_f64();
-    format!("{}: {} after {}\n{}", title(rollout), place(rollout), seconds(took), next(rollout).join("\n"))
+    let why = if rollout.paused_in.is_some() { stays(rollout) } else { String::new() };
+    format!("{}: {} after {}\n{why}{}", title(rollout), place(rollout), seconds(took), next(rollout).join("\n"))
+}
+
+/// Why it is paused, and that it stays so.
+fn stays(rollout: &Rollout) -> String {
+    let paused = rollout.timeline.iter().rev().find(|entry| entry.state == "paused");
+    let why = paused.map(|entry| format!(" by {}: {}", plain(&entry.actor), plain(&entry.cause))).unwrap_or_default();
+    let verb = if rollout.paused_in.as_deref() == Some("awaiting_approval") { "agrees" } else { "resumes it" };
+    format!("paused{why}; it stays there until somebody {verb}:\n")
 }
 
 /// What can be done now.

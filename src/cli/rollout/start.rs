@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use http::Method;
 use jiff::civil::{DateTime, Time};
@@ -12,8 +12,8 @@ use jiff::{Timestamp, Zoned};
 use serde_json::{Map, Value, json};
 
 use super::following::INTERRUPTED;
-use super::{following, last, shown};
-use crate::admin::wire::{Jobs, Rollout, Scheduled};
+use super::{following, path, shown};
+use crate::admin::wire::{Jobs, Rollout, Rollouts, Scheduled};
 use crate::cli::Output;
 use crate::cli::client::Client;
 use crate::cli::output::{plain, say, say_json, time};
@@ -21,6 +21,9 @@ use crate::cli::traffic::named;
 
 /// From one look to the next at whether a scheduled rollout has begun.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// What is said where the proxy cannot be asked any more.
+const UNSEEN: &str = "the rollout begins at its time without being watched from here";
 
 /// What `rollout start` is told.
 #[derive(Debug, Args)]
@@ -62,7 +65,6 @@ pub(super) async fn run(args: StartArgs, client: &Client, output: Output) -> any
     let mut body = overrides(&args)?;
     let services = named(args.services.as_deref(), client).await?;
     let first = services[0].clone();
-    let before = if at.is_some() { last(&first, client).await? } else { None };
     body.insert("services".to_owned(), json!(services));
     body.insert("to".to_owned(), json!(args.group));
     body.insert("at".to_owned(), json!(at));
@@ -77,7 +79,7 @@ pub(super) async fn run(args: StartArgs, client: &Client, output: Output) -> any
         if !args.wait {
             return Ok(ExitCode::SUCCESS);
         }
-        return match begun(&first, before.as_ref(), &scheduled, client).await? {
+        return match begun(&first, scheduled.job, client).await? {
             Some(id) => following::follow(&first, &id, None, client, output).await,
             None => Ok(ExitCode::from(INTERRUPTED)),
         };
@@ -104,19 +106,18 @@ fn show_scheduled(scheduled: &Scheduled, output: Output) -> anyhow::Result<()> {
 }
 
 /// Waits until the scheduled rollout has begun; its number. Whoever interrupts that leaves it scheduled.
-async fn begun(
-    service: &str,
-    before: Option<&Rollout>,
-    scheduled: &Scheduled,
-    client: &Client,
-) -> anyhow::Result<Option<String>> {
+async fn begun(service: &str, job: u64, client: &Client) -> anyhow::Result<Option<String>> {
     let begins = async {
         loop {
-            let newest = last(service, client).await?;
-            if let Some(new) = newest.filter(|new| before.is_none_or(|old| old.id != new.id)) {
-                return Ok(Some(new.id));
+            // The job first: what it has begun is there when it is done.
+            let state = looked_at(job, client).await?;
+            if let Some(id) = begun_by(service, job, client).await? {
+                return Ok(Some(id));
             }
-            given_up(scheduled.job, client).await?;
+            ensure!(
+                matches!(state.as_str(), "waiting" | "running"),
+                "job {job} is {state}, and the rollout that it has begun is not among the last ones"
+            );
             tokio::time::sleep(LOOK).await;
         }
     };
@@ -124,23 +125,37 @@ async fn begun(
         id = begins => id,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
-            let job = scheduled.job;
             eprintln!("\ninterrupted; the rollout begins all the same: call it off with `pointsman jobs cancel {job}`");
             Ok(None)
         }
     }
 }
 
-/// Says why, where the job will not begin anything any more.
-async fn given_up(job: u64, client: &Client) -> anyhow::Result<()> {
-    for state in ["dead", "cancelled"] {
-        let found: Jobs = client.get(&format!("/api/v1/jobs?state={state}&limit=1000")).await?;
-        if let Some(found) = found.jobs.iter().find(|found| found.id == job) {
-            let why = found.last_error.as_deref().unwrap_or("nobody has said why");
-            bail!("the rollout was not begun; job {job} is {state}: {}", plain(why));
-        }
+/// The state of the job; says why, where it will not begin anything any more.
+async fn looked_at(job: u64, client: &Client) -> anyhow::Result<String> {
+    let found: Jobs =
+        following::patiently("/api/v1/jobs?kind=start_rollout&limit=1000", client).await.context(UNSEEN)?;
+    let Some(found) = found.jobs.into_iter().find(|found| found.id == job) else {
+        bail!("the rollout was not begun: there is no job {job} any more");
+    };
+    if let "dead" | "cancelled" = found.state.as_str() {
+        let why = found.last_error.as_deref().unwrap_or("nobody has said why");
+        bail!("the rollout was not begun; job {job} is {}: {}", found.state, plain(why));
     }
-    Ok(())
+    Ok(found.state)
+}
+
+/// The rollout that this job has begun, among others that somebody may have begun meanwhile.
+async fn begun_by(service: &str, job: u64, client: &Client) -> anyhow::Result<Option<String>> {
+    let last: Rollouts = following::patiently(&format!("{}?limit=100", path(service)), client).await.context(UNSEEN)?;
+    Ok(last.rollouts.into_iter().find(|rollout| is_begun_by(rollout, job)).map(|rollout| rollout.id))
+}
+
+/// Whether the first thing that happened to it was this job.
+fn is_begun_by(rollout: &Rollout, job: u64) -> bool {
+    let cause = rollout.timeline.first().map_or("", |entry| entry.cause.as_str());
+    let rest = cause.strip_prefix(&format!("it was started as scheduled by job {job}"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
 }
 
 /// The keys of the plan that are to be another way.
@@ -204,6 +219,17 @@ mod tests {
         assert_eq!(steps("100", None).unwrap(), json!([{"share": 100.0}]));
         let wrong = steps("10,x", None).unwrap_err().to_string();
         assert!(wrong.contains("\"x\"") && wrong.contains("10,25,50,100"), "{wrong}");
+    }
+
+    #[test]
+    fn of_all_rollouts_one_is_begun_by_the_job_that_its_first_entry_names() {
+        let by = |cause: &str| {
+            let mut rollout = shown::samples::rollout();
+            cause.clone_into(&mut rollout.timeline[0].cause);
+            is_begun_by(&rollout, 17)
+        };
+        assert!(by("it was started as scheduled by job 17") && by("it was started as scheduled by job 17: 2.0"));
+        assert!(!by("it was started: as scheduled by job 17") && !by("it was started as scheduled by job 170"));
     }
 
     #[test]

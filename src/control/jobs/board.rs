@@ -201,11 +201,13 @@ impl Jobs {
         self.board().all.get(&id).cloned()
     }
 
-    /// The newest `limit` ones, in this state where one is named.
-    pub(in crate::control) fn list(&self, state: Option<State>, limit: usize) -> Vec<Job> {
+    /// The newest `limit` ones, of this kind and in this state where such are named.
+    pub(in crate::control) fn list(&self, kind: Option<&str>, state: Option<State>, limit: usize) -> Vec<Job> {
         let board = self.board();
-        let in_state = |job: &&Job| state.is_none_or(|state| job.state == state);
-        board.all.values().rev().filter(in_state).take(limit).cloned().collect()
+        let is_wanted = |job: &&Job| {
+            kind.is_none_or(|kind| job.kind.label() == kind) && state.is_none_or(|state| job.state == state)
+        };
+        board.all.values().rev().filter(is_wanted).take(limit).cloned().collect()
     }
 
     /// How many there are in each state.

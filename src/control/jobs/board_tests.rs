@@ -164,6 +164,6 @@ fn of_those_that_have_ended_the_last_ones_are_kept() {
         jobs.put(&[job.taken().unwrap().succeeded().unwrap()]);
     }
     assert_eq!(jobs.counts()[2], (State::Done, MOST_ENDED as u64));
-    assert_eq!((jobs.get(10), jobs.list(Some(State::Done), 1)[0].id), (None, MOST_ENDED as u64 + 10));
-    assert_eq!(jobs.list(Some(State::Dead), 10), []);
+    assert_eq!((jobs.get(10), jobs.list(None, Some(State::Done), 1)[0].id), (None, MOST_ENDED as u64 + 10));
+    assert_eq!(jobs.list(None, Some(State::Dead), 10), []);
 }

@@ -29,7 +29,12 @@ pub(in crate::control) enum JobCommand {
 impl Handle {
     /// The newest `limit` jobs, in this state where one is named.
     pub fn jobs(&self, state: Option<State>, limit: usize) -> Vec<Job> {
-        self.shared.jobs.list(state, limit)
+        self.shared.jobs.list(None, state, limit)
+    }
+
+    /// The same, of one kind: one of [`Kind::LABELS`].
+    pub fn jobs_of(&self, kind: &str, state: Option<State>, limit: usize) -> Vec<Job> {
+        self.shared.jobs.list(Some(kind), state, limit)
     }
 
     /// How many jobs there are in each state.
