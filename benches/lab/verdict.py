@@ -33,7 +33,8 @@ What is compared, and how:
 
 - **One simulation for all.** Requests come at a fixed rate, and each is given to candidate or baseline at random, by the
   step's share: 10, 25, 50, 100 % and the bake, 10 minutes each for bad candidates, 200 s each (100,000 requests in all) for
-  good ones. Whether it fails and how long it takes is drawn from the load's distributions; the scale of the durations
+  good ones; "straight to 100 %" is a minute in which all is the baseline's, and then the candidate has everything. Whether
+  it fails and how long it takes is drawn from the load's distributions; the scale of the durations
   moves through one power of two from rollout to rollout, since they are kept by buckets. One request in sixteen is a
   WebSocket. Every judge gets the same rollouts, by the same seeds.
 - **pointsman** judges by the code that runs in the proxy: 5 % of errors, the p95 half as long again as the baseline's, a

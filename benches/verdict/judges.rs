@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use pointsman::model::histogram;
 use pointsman::model::split::Share;
-use pointsman::model::verdict::Look;
 use pointsman::model::verdict::judge::Judge;
 use pointsman::model::verdict::plan::{Bound, Guards, QuantileLimit};
+use pointsman::model::verdict::{Figures, Look};
 
 use super::world::Judging;
 
@@ -30,6 +30,10 @@ impl Pointsman {
 }
 
 impl Judging for Pointsman {
+    fn learn(&mut self, at: Timestamp, baseline: &Figures) {
+        self.0.learn(at, baseline);
+    }
+
     fn begin_step(&mut self, at: Timestamp, share: Share) {
         self.0.begin_step(at, share);
     }
@@ -78,6 +82,10 @@ impl Poll {
 }
 
 impl Judging for Poll {
+    fn learn(&mut self, at: Timestamp, _: &Figures) {
+        self.next = at.as_second() + 60;
+    }
+
     fn begin_step(&mut self, _: Timestamp, _: Share) {}
 
     fn look(&mut self, look: &Look) -> bool {

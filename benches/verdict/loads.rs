@@ -155,6 +155,8 @@ pub(crate) fn all(part: f64) -> Vec<Load> {
         (400, 100.0, GOOD, GOOD, true),
         (3000, 100.0, fails(0.3), GOOD, false),
     ];
+    // A minute without users, and then everybody at once.
+    let at_once = |does, baseline| vec![(60, 0.0, GOOD, baseline, false), (600, 100.0, does, baseline, true)];
     let plans = vec![
         bad("30 % fail", 2000, USUAL, fails(0.3), 100.0),
         bad("30 % fail, 1,000 a second", 500, USUAL, fails(0.3), 1000.0),
@@ -163,6 +165,16 @@ pub(crate) fn all(part: f64) -> Vec<Load> {
         Plan { failing: Failing::Connections, ..bad("no connection", 1000, USUAL, fails(1.0), 100.0) },
         bad("10 % fail", 2000, USUAL, fails(0.1), 100.0),
         Plan { phases: late, counts_from: 2800, ..bad("30 % fail, after 47 min, at 100 %", 200, USUAL, GOOD, 100.0) },
+        Plan {
+            phases: at_once(fails(0.3), GOOD),
+            counts_from: 60,
+            ..bad("30 % fail, straight to 100 %", 1000, USUAL, GOOD, 100.0)
+        },
+        Plan {
+            phases: at_once(slower(2.0), GOOD),
+            counts_from: 60,
+            ..bad("p95 doubled, straight to 100 %", 1000, USUAL, GOOD, 100.0)
+        },
         bad("p95 doubled", 2000, USUAL, slower(2.0), 100.0),
         bad("p95 doubled, lognormal σ = 0.25", 1000, Shape::Lognormal(0.25), slower(2.0), 100.0),
         bad("p95 doubled, lognormal σ = 1", 1000, Shape::Lognormal(1.0), slower(2.0), 100.0),
@@ -181,6 +193,19 @@ pub(crate) fn all(part: f64) -> Vec<Load> {
             requests_a_second: 5.0,
             phases: steps(4000, fails(0.02), fails(0.02)),
             ..good("as good: 2 % fail, 5 a second", 1000, GOOD, Looks::Failures)
+        },
+        Plan {
+            phases: at_once(fails(0.02), fails(0.02)),
+            ..good("as good: 2 % fail, straight to 100 %", 5000, GOOD, Looks::Seconds)
+        },
+        Plan {
+            phases: at_once(fails(0.08), fails(0.08)),
+            ..good("as good: 8 % fail, straight to 100 %", 5000, GOOD, Looks::Seconds)
+        },
+        Plan {
+            requests_a_second: 5.0,
+            phases: at_once(fails(0.08), fails(0.08)),
+            ..good("as good: 8 % fail, straight to 100 %, 5 a second", 5000, GOOD, Looks::Failures)
         },
         Plan { phases: outage(GOOD), ..good("as good, both down for 5 min", 5000, GOOD, Looks::Seconds) },
         Plan { phases: outage(worse), ..good("0.5 % fail, both down for 5 min", 5000, GOOD, Looks::Seconds) },

@@ -54,6 +54,8 @@ pub(crate) enum Failing {
 
 /// Who decides.
 pub(crate) trait Judging {
+    /// What the baseline does while the candidate has no users.
+    fn learn(&mut self, at: Timestamp, baseline: &Figures);
     fn begin_step(&mut self, at: Timestamp, share: Share);
     /// Whether it rolls back.
     fn look(&mut self, look: &Look) -> bool;
@@ -75,6 +77,14 @@ struct Run<'a> {
     look: Look,
     outcome: Outcome,
     world: &'a World,
+    users: Users,
+}
+
+/// Whether the candidate has any.
+#[derive(Clone, Copy)]
+enum Users {
+    None,
+    Some,
 }
 
 fn nothing() -> Figures {
@@ -107,7 +117,10 @@ impl Run<'_> {
     }
 
     fn is_over(&mut self) -> bool {
-        self.outcome.rolled_back = self.judging.look(&self.look);
+        match self.users {
+            Users::None => self.judging.learn(self.look.at, &self.look.baseline),
+            Users::Some => self.outcome.rolled_back = self.judging.look(&self.look),
+        }
         for figures in [&mut self.look.candidate, &mut self.look.baseline] {
             figures.durations.fill(0);
             *figures = Figures { durations: std::mem::take(&mut figures.durations), ..Figures::default() };
@@ -149,8 +162,9 @@ impl World {
             connect_failures: 0,
             readings: Vec::new(),
         };
-        let mut run = Run { judging, look, outcome: Outcome::default(), world: self };
+        let mut run = Run { judging, look, outcome: Outcome::default(), world: self, users: Users::None };
         for phase in &self.phases {
+            run.users = if phase.share > 0.0 { Users::Some } else { Users::None };
             if phase.is_step {
                 let share = Share::from_percent(phase.share).expect("a share of this file");
                 run.judging.begin_step(run.look.at, share);

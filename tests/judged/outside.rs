@@ -1,5 +1,7 @@
 //! Guards outside: a Prometheus server, and anybody who answers by status.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 
 use super::{Shop, brief, cause};
@@ -21,8 +23,13 @@ async fn is_said(shop: &Shop, guard: &str, status: &str, why: &str) {
     .await;
 }
 
+/// By a clock that is not ours: such a stamp tells nothing.
 fn vector(value: &str) -> Answer {
-    let sample = json!({ "metric": {}, "value": [1_790_000_000.0, value] });
+    sampled(1_790_000_000.0, value)
+}
+
+fn sampled(at: f64, value: &str) -> Answer {
+    let sample = json!({ "metric": {}, "value": [at, value] });
     Answer::text(&json!({ "status": "success", "data": { "resultType": "vector", "result": [sample] } }).to_string())
 }
 
@@ -50,6 +57,26 @@ async fn prometheus_decides_by_its_number_and_one_that_is_away_decides_nothing()
     let rollout = shop.is_back().await;
     assert!(cause(&rollout).contains("checkout"), "{}", brief(&rollout));
     load.nothing_failed().await;
+}
+
+#[tokio::test]
+async fn one_sample_that_is_bad_is_no_reason_to_go_back_however_often_it_is_told() {
+    let shop = Shop::new("").await;
+    let prometheus = Upstream::start("prometheus");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    prometheus.answer(sampled(now, "0.5"));
+    let guard = json!({ "name": "checkout", "url": prometheus.url(), "query": "q", "above": 0.01, "every": "100ms" });
+    let steps = json!([{ "share": 50, "hold": "1h" }, { "share": 100 }]);
+    shop.begins(json!({ "steps": steps, "guards": { "prometheus": [guard] } })).await;
+    is_said(&shop, "checkout", "undecided", "once is not enough").await;
+    eventually("it is told twenty times more", || async {
+        let told = prometheus.arrivals().len();
+        if told > 30 { Ok(()) } else { Err(told) }
+    })
+    .await;
+    is_said(&shop, "checkout", "undecided", "once is not enough").await;
+    prometheus.answer(sampled(now + 1.0, "0.6"));
+    shop.is_back().await;
 }
 
 #[tokio::test]

@@ -181,6 +181,10 @@ fn mistakes_in_guards() {
             vec!["10:85: `every` is 0; it must be longer, like 1s"],
         ),
         (
+            format!("{{ {asked}, above: 1, every: 99ms }}"),
+            vec!["10:85: `every` is shorter than 100ms; write more, like 15s"],
+        ),
+        (
             format!("{{ {asked}, above: 1 }}").replace("name: a", "name: error_rate"),
             vec!["10:38: there is already a guard called `error_rate`; choose another name"],
         ),
@@ -196,6 +200,16 @@ fn mistakes_in_guards() {
         assert_eq!(said(&prometheus(&guard)), message, "{guard}");
     }
     of_rollout(&[
+        (
+            "guards: { http: [{ name: a, url: 'http://p', timeout: 61s }] }",
+            "61",
+            "`timeout` is longer than 60s; write less, like 5s",
+        ),
+        (
+            "guards: { http: [{ name: a, url: 'http://p', every: 50ms }] }",
+            "59",
+            "`every` is shorter than 100ms; write more, like 15s",
+        ),
         ("guards: { error_rate: {} }", "29", "`above` is missing; add a limit like above: 5%"),
         (
             "guards: { error_rate: { above: 0 } }",

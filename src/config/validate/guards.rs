@@ -14,6 +14,10 @@ use crate::model::verdict::plan::{Bound, Guards, HttpGuard, PrometheusGuard, Qua
 
 const EVERY: Period = Period(Duration::from_secs(15));
 const TIMEOUT: Period = Period(Duration::from_secs(5));
+/// Oftener would be no test of a candidate but one of who is asked.
+const LEAST_EVERY: Duration = Duration::from_millis(100);
+/// Who takes longer says nothing of how the candidate is now.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Names that verdicts give to guards of our own.
 const OWN: [&str; 9] = [
     "error_rate",
@@ -151,7 +155,7 @@ fn prometheus(check: &Check<'_>, place: Place, guard: &file::PrometheusGuard) ->
         })
     });
     let threshold = threshold(check, place, guard);
-    let every = within_a_day(check, "every", &guard.every, EVERY);
+    let every = every(check, &guard.every);
     let (at, name) = name?;
     Some((at, PrometheusGuard { name, url: url?, query: query?, threshold: threshold?, every: every? }))
 }
@@ -167,11 +171,29 @@ fn threshold(check: &Check<'_>, place: Place, guard: &file::PrometheusGuard) -> 
     }
 }
 
+fn every(check: &Check<'_>, field: &Maybe<Period>) -> Option<Duration> {
+    match (within_a_day(check, "every", field, EVERY)?, field) {
+        (every, Some(at)) if every < LEAST_EVERY => {
+            check.add(at.place, "`every` is shorter than 100ms; write more, like 15s")
+        }
+        (every, _) => Some(every),
+    }
+}
+
+fn timeout(check: &Check<'_>, field: &Maybe<Period>) -> Option<Duration> {
+    match (within_a_day(check, "timeout", field, TIMEOUT)?, field) {
+        (timeout, Some(at)) if timeout > LONGEST_TIMEOUT => {
+            check.add(at.place, "`timeout` is longer than 60s; write less, like 5s")
+        }
+        (timeout, _) => Some(timeout),
+    }
+}
+
 fn http(check: &Check<'_>, place: Place, guard: &file::HttpGuard) -> Option<(Place, HttpGuard)> {
     let name = name(check, place, &guard.name);
     let url = url(check, place, &guard.url, "http://127.0.0.1:9100/verdict");
-    let every = within_a_day(check, "every", &guard.every, EVERY);
-    let timeout = within_a_day(check, "timeout", &guard.timeout, TIMEOUT);
+    let every = every(check, &guard.every);
+    let timeout = timeout(check, &guard.timeout);
     let (at, name) = name?;
     Some((at, HttpGuard { name, url: url?, every: every?, timeout: timeout? }))
 }

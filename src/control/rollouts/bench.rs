@@ -23,7 +23,8 @@ use crate::routing::live::{GroupLive, Health, Tally};
 use crate::routing::publish::Reader;
 use crate::routing::table::{Group, Service};
 
-/// A judge for each service of a rollout.
+/// A judge for each service of a rollout. What judges have seen is kept by nobody: the process that goes on with a rollout
+/// after a restart or an upgrade begins with a new bench, and with the whole chance of a false alarm, `1 - confidence`.
 pub(super) struct Bench {
     seats: Vec<Seat>,
     candidate: GroupName,
@@ -77,9 +78,6 @@ impl Bench {
             }
             return;
         }
-        for seat in &mut self.seats {
-            seat.outside.ask(rollout, &seat.service, shared);
-        }
         let baked = |phase| matches!(phase, Phase::Baking | Phase::AwaitingApproval(Stop::Drain) | Phase::Draining);
         let at = Some((rollout.state.phase().is_some_and(baked), rollout.step));
         if self.at != at {
@@ -89,7 +87,13 @@ impl Bench {
                 None => self.learn(reader, now),
                 Some(_) => _ = self.look(reader, now),
             }
-            self.seats.iter_mut().for_each(|seat| seat.judge.begin_step(now, rollout.share));
+            for seat in &mut self.seats {
+                seat.judge.begin_step(now, rollout.share);
+                seat.outside.begin_step();
+            }
+        }
+        for seat in &mut self.seats {
+            seat.outside.ask(rollout, &seat.service, shared);
         }
     }
 

@@ -13,7 +13,8 @@ use crate::model::split::Share;
 /// Between two looks no more than this counts.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 
-/// Judges one candidate through one rollout.
+/// Judges one candidate through one rollout. Another one for the same rollout, after a restart, has seen nothing and has
+/// the whole chance of a false alarm anew.
 #[derive(Debug)]
 pub struct Judge {
     guards: Vec<Box<dyn Guard>>,

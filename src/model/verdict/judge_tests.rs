@@ -530,8 +530,8 @@ fn a_process_that_stood_still_does_not_hold_the_time_against_the_candidate() {
     assert!(!judge.has_failed(), "{:?}", judge.verdict());
 }
 
-#[test]
-fn a_guard_outside_has_to_say_twice_in_a_row_what_is_bad_and_silence_is_neither() {
+/// A guard outside, and nothing else.
+fn checkout() -> Guards {
     let prometheus = PrometheusGuard {
         name: "checkout".to_owned(),
         url: String::new(),
@@ -539,11 +539,17 @@ fn a_guard_outside_has_to_say_twice_in_a_row_what_is_bad_and_silence_is_neither(
         threshold: Threshold::Above(0.01),
         every: Duration::from_secs(15),
     };
-    let guards = Guards { prometheus: vec![prometheus], connect_failures: u32::MAX, ..none() };
-    let look = |said: Said| {
-        let reading = Reading { guard: "checkout".to_owned(), said };
-        Look { readings: vec![reading], ..nothing() }
-    };
+    Guards { prometheus: vec![prometheus], connect_failures: u32::MAX, ..none() }
+}
+
+fn reading(said: Said, sample: Option<Timestamp>) -> Reading {
+    Reading { guard: "checkout".to_owned(), said, sample }
+}
+
+#[test]
+fn a_guard_outside_has_to_say_twice_in_a_row_what_is_bad_and_silence_is_neither() {
+    let guards = checkout();
+    let look = |said: Said| Look { readings: vec![reading(said, None)], ..nothing() };
     let said = [
         Said::Value(0.005),
         Said::Value(0.02),
@@ -559,6 +565,46 @@ fn a_guard_outside_has_to_say_twice_in_a_row_what_is_bad_and_silence_is_neither(
     assert_eq!(statuses, ["pass", "undecided", "undecided", "undecided", "undecided", "undecided", "fail"]);
     assert_eq!(rows[1].why, "0.02 is above 0.01; once is not enough to go back");
     assert_eq!(rows[2].why, "it could not be reached");
+}
+
+/// What `checkout` says of these readings, one a second, in order.
+fn says(readings: impl IntoIterator<Item = Option<Reading>>) -> Vec<&'static str> {
+    let looks = readings.into_iter().map(|reading| Look { readings: reading.into_iter().collect(), ..nothing() });
+    let row = |rows: &Vec<Row>| rows.iter().find(|row| row.guard == "checkout").unwrap().status.label();
+    told(&checkout(), looks.collect()).iter().map(row).collect()
+}
+
+#[test]
+fn the_same_sample_counts_once_however_often_it_is_told() {
+    let told = |second: i64, figure| Some(reading(Said::Value(figure), Timestamp::from_second(second).ok()));
+    assert_eq!(says([told(1, 0.5), told(1, 0.5), told(1, 0.5)]), ["undecided"; 3], "one stamp");
+    assert_eq!(says([told(1, 0.5), told(1, 0.5), told(2, 0.6)]), ["undecided", "undecided", "fail"]);
+    // Prometheus stamps what it has evaluated, not what it has scraped.
+    let evaluated = says((1..=17).map(|second| told(second, 0.5)));
+    assert_eq!((evaluated[14], evaluated[15]), ("undecided", "fail"), "after 15 seconds there was another scrape");
+    let by_another_clock = says([told(1_000_000, 0.5), told(1_000_000, 0.5)]);
+    assert_eq!(by_another_clock, ["undecided", "fail"]);
+    assert_eq!(says([told(1, 0.0), told(1, 0.0)]), ["pass", "pass"]);
+}
+
+#[test]
+fn a_guard_outside_that_falls_silent_takes_back_what_it_said() {
+    let mut readings = vec![Some(reading(Said::Value(0.0), None))];
+    readings.extend(vec![None; 40]);
+    let said = says(readings);
+    assert_eq!((said[30], said[31]), ("pass", "undecided"), "twice as long as from one question to the next");
+    let bad = || Some(reading(Said::Value(0.5), None));
+    let said = says([bad()].into_iter().chain(vec![None; 40]).chain([bad(), bad()]));
+    assert_eq!(said[40..], ["undecided", "undecided", "fail"], "two in a row are needed again");
+}
+
+#[test]
+fn what_a_guard_outside_said_of_a_step_is_no_answer_to_the_next_one() {
+    let mut judge = Judge::new(&checkout(), 0.999, 20);
+    judge.look(&Look { readings: vec![reading(Said::Value(0.0), None)], ..nothing() });
+    assert_eq!(judge.verdict().status, Status::Pass);
+    judge.begin_step(Timestamp::UNIX_EPOCH, share(TEN));
+    assert_eq!(judge.verdict().status, Status::Undecided);
 }
 
 #[test]

@@ -70,6 +70,8 @@ pub struct Reading {
     pub guard: String,
     /// What it has said.
     pub said: Said,
+    /// When a figure was taken, where its server says so.
+    pub sample: Option<Timestamp>,
 }
 
 /// What a guard outside has said.

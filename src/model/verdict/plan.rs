@@ -88,6 +88,11 @@ pub struct PrometheusGuard {
     pub every: Duration,
 }
 
+impl PrometheusGuard {
+    /// How long an answer may take.
+    pub const TIMEOUT: Duration = Duration::from_secs(10);
+}
+
 /// A question to a URL: 200 passes, 202 is undecided, any other status fails.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HttpGuard {

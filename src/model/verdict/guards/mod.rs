@@ -12,7 +12,7 @@ mod websocket_success;
 
 use jiff::Timestamp;
 
-use super::plan::{Guards, Threshold};
+use super::plan::{Guards, PrometheusGuard, Threshold};
 use super::terms::{Company, Pace, Terms};
 use super::{Figures, Look, Row};
 
@@ -59,10 +59,12 @@ pub(super) fn all(plan: &Guards, confidence: f64, min_requests: u64) -> Vec<Box<
     }
     all.push(Box::new(connect_failures::ConnectFailures::new(plan.connect_failures)));
     for guard in &plan.prometheus {
-        all.push(Box::new(outside::Outside::new(&guard.name, Some(guard.threshold))));
+        let patience = outside::patience(guard.every, PrometheusGuard::TIMEOUT);
+        all.push(Box::new(outside::Outside::new(&guard.name, patience, Some(guard.threshold))));
     }
     for guard in &plan.http {
-        all.push(Box::new(outside::Outside::new(&guard.name, None::<Threshold>)));
+        let patience = outside::patience(guard.every, guard.timeout);
+        all.push(Box::new(outside::Outside::new(&guard.name, patience, None::<Threshold>)));
     }
     all
 }

@@ -1,26 +1,61 @@
 //! A guard outside: a figure of Prometheus, or whoever answers at a URL.
 //!
 //! Something bad has to be said twice in a row before it fails: a single scrape may be off. Who says nothing is no
-//! reason to go back, nor to go on: undecided, and two bad answers are needed after it.
+//! reason to go back, nor to go on: undecided, and two bad answers are needed after it. Who is not heard of at all any
+//! more has taken back what it said.
+//!
+//! The same sample counts once, however often it is told. By its stamp alone that cannot be seen: Prometheus gives the
+//! time at which it evaluates a query, not that of a scrape. So a figure that is the same to the last digit is taken for
+//! the same sample too, until a scrape has surely come in between.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::plan::Threshold;
-use super::super::terms::{Company, Pace};
+use super::super::terms::{Company, Elapsed, Pace};
 use super::super::words::said;
-use super::super::{Look, Row, Said, Status};
+use super::super::{Look, Reading, Row, Said, Status};
 use super::Guard;
 
 /// Bad so often in a row is bad.
 const IN_A_ROW: u32 = 2;
+/// From one scrape to the next.
+const SCRAPED: Duration = Duration::from_secs(15);
+/// A stamp that is further from now is by another clock, or by none. It tells nothing.
+const CREDIBLE: SignedDuration = SignedDuration::from_mins(5);
+/// Between two looks no more than this counts: a process that stood still could not hear anybody.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Outside {
     name: String,
     /// For those that say a figure.
     threshold: Option<Threshold>,
+    patience: Duration,
+    elapsed: Elapsed,
+    /// Since when nothing was heard.
+    silent_for: Duration,
+    /// What was bad last, if it has a stamp.
+    last: Option<Sample>,
     figure: Option<f64>,
     status: Status,
     bad_in_a_row: u32,
     why: String,
+}
+
+/// A figure that was told.
+#[derive(Debug)]
+struct Sample {
+    at: Timestamp,
+    figure: f64,
+    /// For how long it has been known.
+    age: Duration,
+}
+
+/// Who has said nothing for so long has taken back what it said.
+pub(super) fn patience(every: Duration, timeout: Duration) -> Duration {
+    every.saturating_mul(2).max(timeout)
 }
 
 /// What an answer comes to.
@@ -31,10 +66,14 @@ enum Answer {
 }
 
 impl Outside {
-    pub(super) fn new(name: &str, threshold: Option<Threshold>) -> Self {
+    pub(super) fn new(name: &str, patience: Duration, threshold: Option<Threshold>) -> Self {
         Self {
             name: name.to_owned(),
             threshold,
+            patience,
+            elapsed: Elapsed::new(BETWEEN_LOOKS),
+            silent_for: Duration::ZERO,
+            last: None,
             figure: None,
             status: Status::Undecided,
             bad_in_a_row: 0,
@@ -42,21 +81,37 @@ impl Outside {
         }
     }
 
-    fn read(&mut self, said: &Said) {
-        self.figure = match said {
-            Said::Value(value) if value.is_finite() => Some(*value),
+    fn read(&mut self, at: Timestamp, reading: &Reading) {
+        self.figure = match reading.said {
+            Said::Value(value) if value.is_finite() => Some(value),
             _ => None,
         };
-        match self.judge(said) {
+        match self.judge(&reading.said) {
             Answer::Well(why) => self.settle(Status::Pass, 0, why),
             Answer::Nothing(why) => self.settle(Status::Undecided, 0, why),
             Answer::Bad(why) => {
-                let times = self.bad_in_a_row.saturating_add(1);
+                let times = if self.is_new(at, reading.sample) {
+                    self.bad_in_a_row.saturating_add(1)
+                } else {
+                    self.bad_in_a_row.max(1)
+                };
                 let status = if times >= IN_A_ROW { Status::Fail } else { Status::Undecided };
                 let once = if times < IN_A_ROW { "; once is not enough to go back" } else { "" };
                 self.settle(status, times, format!("{why}{once}"));
             }
         }
+    }
+
+    /// Whether the figure is of another sample than what was bad before it.
+    fn is_new(&mut self, now: Timestamp, sample: Option<Timestamp>) -> bool {
+        let sample = sample.filter(|at| now.duration_since(*at).abs() <= CREDIBLE);
+        let (Some(at), Some(figure)) = (sample, self.figure) else { return true };
+        let is_same = |last: &Sample| last.at == at || (last.figure.total_cmp(&figure).is_eq() && last.age < SCRAPED);
+        let is_new = !self.last.as_ref().is_some_and(is_same);
+        if is_new {
+            self.last = Some(Sample { at, figure, age: Duration::ZERO });
+        }
+        is_new
     }
 
     fn settle(&mut self, status: Status, bad_in_a_row: u32, why: String) {
@@ -92,10 +147,21 @@ fn compare(value: f64, threshold: Threshold) -> Answer {
 
 impl Guard for Outside {
     fn observe(&mut self, look: &Look) {
+        let passed = self.elapsed.since(look.at);
+        self.silent_for = self.silent_for.saturating_add(passed);
+        if let Some(last) = &mut self.last {
+            last.age = last.age.saturating_add(passed);
+        }
         for reading in &look.readings {
             if reading.guard == self.name {
-                self.read(&reading.said);
+                self.silent_for = Duration::ZERO;
+                self.read(look.at, reading);
             }
+        }
+        if self.silent_for > self.patience && self.status != Status::Fail {
+            self.figure = None;
+            let why = format!("it has not answered for {}", said(self.silent_for.as_secs_f64(), "s"));
+            self.settle(Status::Undecided, 0, why);
         }
     }
 
