@@ -123,6 +123,9 @@ fn rollout_line(rollout: &Rollout, before: Option<&Rollout>, entry: &Entry, serv
     });
     if before.is_none() {
         detail["reason"] = json!(rollout.reason.as_deref().map(sanitised));
+        let gates = rollout.plan.approval.as_ref().map_or(0, |approval| approval.before.len());
+        let steps = rollout.plan.steps.iter().map(|step| step.share.percent()).collect::<Vec<_>>();
+        detail["plan"] = json!({ "steps": steps, "approvals": gates, "validated": rollout.plan.validate.is_some() });
         detail["override_freeze"] = json!(rollout.freeze == Freezes::Overridden);
     }
     event(&entry.actor, &kind, Some(service.to_string()), detail)

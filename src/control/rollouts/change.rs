@@ -156,7 +156,9 @@ impl Controller {
         if after == Some(State::RolledBack) {
             // Of what is due by the time, only a step on the way back began with a guard.
             let cause = if at.is_none() || input == Input::FurtherBack { "guard" } else { "timeout" };
-            before.iter().for_each(|m| self.shared.figures.rolled_back(&m.service, cause));
+            for moving in &before {
+                self.shared.figures.rolled_back(&moving.service, cause);
+            }
         }
         Ok(())
     }
@@ -206,7 +208,9 @@ impl Controller {
         if let Some(at) = scheduled::later(start.at, Timestamp::now())? {
             return self.schedule_rollout(start, &plan, at, origin, fingerprint).await;
         }
+        let plan = self.with_freezes(plan, &start.services);
         self.may_begin(&start, &plan)?;
+        let asked = start.overrides.clone();
         let id = self.journal.next_rollout(&self.running.desired);
         let RolloutStart { services, to, freeze, .. } = start;
         let reason = origin.reason.clone();
@@ -217,8 +221,21 @@ impl Controller {
         let decision = rollout::begin(&self.running.desired, begin, &by, Timestamp::now())?;
         let version = decision.desired.version;
         let receipt = json!({ "rollout": id.0, "version": version });
+        tracing::info!(%id, plan = %asked, "a rollout begins");
         self.make_rollout_so(decision, Some((origin, fingerprint, receipt)), Otherwise::Refuse).await?;
         Ok(RolloutStarted::Begun { id, version })
+    }
+
+    /// The file's freezes hold whatever a request says of them: only `override_freeze` passes over them, and is seen.
+    fn with_freezes(&self, mut plan: Plan, services: &[ServiceName]) -> Plan {
+        for service in self.running.spec.services.iter().filter(|s| services.contains(&s.name)) {
+            for freeze in &service.rollout.freeze {
+                if !plan.freeze.contains(freeze) {
+                    plan.freeze.push(freeze.clone());
+                }
+            }
+        }
+        plan
     }
 
     /// Refuses what would be known to fail at once.
@@ -265,6 +282,7 @@ impl Controller {
             RolloutWish::Approve => "it was approved",
             RolloutWish::Pause => "it was paused",
             RolloutWish::Resume => "it was resumed",
+            RolloutWish::Advance if rollout.wants_test() => "it was told to go on without its test",
             RolloutWish::Advance => "it was told to go on",
             RolloutWish::Abort => "it was aborted",
         };
@@ -273,7 +291,9 @@ impl Controller {
         let kept = Some((origin, fingerprint));
         let version = self.say(id, input, &by, kept).await?;
         if wish == RolloutWish::Abort {
-            services.iter().for_each(|m| self.shared.figures.rolled_back(&m.service, "operator"));
+            for moving in &services {
+                self.shared.figures.rolled_back(&moving.service, "operator");
+            }
         }
         Ok(RolloutReceipt { id, version, changed: true })
     }

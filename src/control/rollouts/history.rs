@@ -41,11 +41,9 @@ impl Handle {
     /// [`Rejected::UnknownService`]; [`Rejected::Store`] when they cannot be read.
     pub async fn rollouts(&self, service: &str, limit: usize) -> Result<Vec<RolloutView>, Rejected> {
         let limit = limit.min(MOST);
-        let newest = gather::rollouts(&self.shared, service)?;
-        let query = RolloutQuery { service: Some(service.to_owned()), limit, before: None };
-        let rows = self.read(move |store| store.rollouts(&query)).await?;
-        // What is in memory is never older than what is stored.
-        let mut found = newest;
+        // What is in memory is newer than all that is only stored, and there however the store is.
+        let mut found = gather::rollouts(&self.shared, service)?;
+        let rows = if found.len() >= limit { Vec::new() } else { self.stored(service, limit).await? };
         for row in rows {
             if found.iter().any(|known| known.id.0 == row.id) {
                 continue;
@@ -59,6 +57,11 @@ impl Handle {
         found.sort_by_key(|rollout| std::cmp::Reverse(rollout.id));
         found.truncate(limit);
         Ok(found.iter().map(|rollout| self.looked_at(rollout)).collect())
+    }
+
+    async fn stored(&self, service: &str, limit: usize) -> Result<Vec<RolloutRow>, Rejected> {
+        let query = RolloutQuery { service: Some(service.to_owned()), limit, before: None };
+        self.read(move |store| store.rollouts(&query)).await
     }
 
     /// The last one of each service that has had one and is configured, in the order of the file.

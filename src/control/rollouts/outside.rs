@@ -214,7 +214,7 @@ fn value(answer: &Answered) -> Result<(f64, Option<Timestamp>), String> {
         },
         other => return Err(format!("answered with a {}, not with a number", other.unwrap_or("nothing"))),
     };
-    let number = sample[1].as_str().and_then(|s| s.parse::<f64>().ok()).filter(|n| n.is_finite());
+    let number = sample[1].as_str().and_then(|s| s.parse::<f64>().ok()).filter(|n| !n.is_nan());
     let number = number.ok_or_else(|| "answered with something that is no number".to_owned())?;
     let stamp = sample[0].as_f64().and_then(|s| Timestamp::from_millisecond((s * 1e3).round() as i64).ok());
     Ok((number, stamp))

@@ -100,6 +100,10 @@ pub fn fail_without(desired: &mut Desired, at: Timestamp) {
 fn sent_back(desired: Desired, rollout: &Rollout, at: Timestamp) -> Desired {
     let mut decision = Decision { desired, moves: Vec::new() };
     for moving in &rollout.services {
+        if let Some(state) = decision.desired.retired.get_mut(moving.service.as_str()) {
+            // Nor is one that comes back later where this has left it.
+            state.split = state.stable.clone();
+        }
         let Some(state) = decision.desired.services.get_mut(moving.service.as_str()) else { continue };
         if state.split.share(&rollout.to) > state.stable.share(&rollout.to) {
             let before = std::mem::replace(&mut state.split, state.stable.clone());

@@ -199,6 +199,17 @@ fn what_a_candidate_has_replaced_may_be_taken_away_and_others_are_sent_back_to_g
 }
 
 #[test]
+fn a_service_that_is_taken_away_in_mid_way_comes_back_without_the_candidates_share() {
+    let shifted = said(&begun(Plan::default()), &[Input::Ready]);
+    let api = FileService { name: service("api"), ..file("blue 100 green 0") };
+    let mut without = adopt(&shifted, &[file("blue 100 canary 0 green 0")], || Salt(1)).desired;
+    fail_without(&mut without, now());
+    assert_eq!((label(&without), without.retired.contains_key("api")), ("failed", true));
+    let back = adopt(&without, &[file("blue 100 canary 0 green 0"), api], || Salt(1)).desired;
+    assert_eq!(green(&back), (0.0, 0.0));
+}
+
+#[test]
 fn while_it_is_under_way_nobody_else_moves_its_services_but_a_rollback() {
     let desired = said(&begun(Plan::default()), &[Input::Ready]);
     for intent in [switch("green"), shift("green", 50.0), set("blue 100 green 0")] {
