@@ -83,7 +83,7 @@ impl Outside {
 
     fn read(&mut self, at: Timestamp, reading: &Reading) {
         self.figure = match reading.said {
-            Said::Value(value) if value.is_finite() => Some(value),
+            Said::Value(value) if !value.is_nan() => Some(value),
             _ => None,
         };
         match self.judge(&reading.said) {
@@ -134,7 +134,7 @@ fn compare(value: f64, threshold: Threshold) -> Answer {
         Threshold::Above(limit) => (limit, "above", value > limit),
         Threshold::Below(limit) => (limit, "below", value < limit),
     };
-    if !value.is_finite() {
+    if value.is_nan() {
         return Answer::Nothing(format!("its value is {value}: there is nothing to compare"));
     }
     let (value, limit) = (said(value, ""), said(limit, ""));
