@@ -102,7 +102,7 @@ COLUMNS = ["candidate", "run", "state", "attempts_at_candidate", "failed_attempt
 
 
 def run(binary, quick):
-    rounds = 2 if quick else 20
+    rounds = 2 if quick else 10
     rows = [one(binary, scenario, number) for scenario in SCENARIOS for number in range(rounds)]
     results.rows("rollouts", COLUMNS, rows)
     lines = ["| candidate | runs | taken back | attempts at it: median, most | of these failed: median, most | users that saw a failure | "
