@@ -210,7 +210,6 @@ impl Controller {
         }
         let plan = self.with_freezes(plan, &start.services);
         self.may_begin(&start, &plan)?;
-        let asked = start.overrides.clone();
         let id = self.journal.next_rollout(&self.running.desired);
         let RolloutStart { services, to, freeze, .. } = start;
         let reason = origin.reason.clone();
@@ -221,7 +220,6 @@ impl Controller {
         let decision = rollout::begin(&self.running.desired, begin, &by, Timestamp::now())?;
         let version = decision.desired.version;
         let receipt = json!({ "rollout": id.0, "version": version });
-        tracing::info!(%id, plan = %asked, "a rollout begins");
         self.make_rollout_so(decision, Some((origin, fingerprint, receipt)), Otherwise::Refuse).await?;
         Ok(RolloutStarted::Begun { id, version })
     }
